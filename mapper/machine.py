@@ -1,0 +1,400 @@
+"""The machine: what a core is made of, and every constant that its model and its RTL share.
+
+One TOML file describes one machine. `bitwright.sim` and `bitwright.rtl` never import each other; the
+latencies, widths and depths that both must know stand here, once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+import tomllib
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_type_hints
+
+__all__ = [
+    "ArraySpec",
+    "BufferSpec",
+    "BusSpec",
+    "CoreTiming",
+    "Machine",
+    "MemoryTiming",
+    "PostSpec",
+    "QueueSpec",
+    "load_machine",
+    "override_machine",
+    "preset_names",
+]
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+"""What a machine may be called: it becomes a folder's and a report's name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoreTiming:
+    """Pipeline depths of the core's RTL in cycles; docs/architecture.md draws each."""
+
+    array_latency: int = 5
+    """From an issue (addresses out) to the accumulator that a POST read sees."""
+    post_latency: int = 10
+    """From a POST read of an accumulator to the result's write at the output buffer's port."""
+    buffer_read_latency: int = 2
+    """From an address at a byte buffer's read port to its rotated, registered word."""
+
+
+def _check_range(path: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{path} must be from {low} to {high}, not {value}")
+
+
+def _check_power_of_two(path: str, value: int, low: int, high: int) -> None:
+    _check_range(path, value, low, high)
+    if value & (value - 1):
+        raise ValueError(f"{path} must be a power of two, not {value}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArraySpec:
+    """The PE array: `rows` output channels × `cols` pixel columns × lanes."""
+
+    rows: int
+    cols: int
+    act_word_bits: int
+    weight_word_bits: int
+    acc_depth: int = 16
+    acc_bits: int = 32
+    multiplier: str = "inferred"
+    """`inferred` (synthesis chooses) or `dsp` (one vendor multiplier leaf a lane)."""
+
+    def __post_init__(self) -> None:
+        _check_power_of_two("array.rows", self.rows, 1, 64)
+        _check_power_of_two("array.cols", self.cols, 1, 16)
+        _check_power_of_two("array.act_word_bits", self.act_word_bits, 32, 512)
+        _check_power_of_two("array.weight_word_bits", self.weight_word_bits, 16, 512)
+        _check_power_of_two("array.acc_depth", self.acc_depth, 16, 256)
+        _check_range("array.acc_bits", self.acc_bits, 16, 32)
+        if self.multiplier not in ("inferred", "dsp"):
+            raise ValueError(f"array.multiplier must be 'inferred' or 'dsp', not {self.multiplier!r}")
+
+    def lanes(self, act_bits: int, weight_bits: int) -> int:
+        """Products a PE forms in one cycle for operands of these widths."""
+        return min(self.act_word_bits // act_bits, self.weight_word_bits // weight_bits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BufferSpec:
+    """On-chip buffers, each with one read and one write port."""
+
+    activation_bytes: int
+    """Of one column's bank; a machine has `array.cols` of them."""
+    weight_bytes: int
+    output_bytes: int
+    param_channels: int
+    """Output channels whose bias, multiplier and shift are held; 16 bytes each."""
+
+    def __post_init__(self) -> None:
+        _check_power_of_two("buffers.activation_bytes", self.activation_bytes, 256, 1 << 20)
+        _check_power_of_two("buffers.weight_bytes", self.weight_bytes, 256, 1 << 20)
+        _check_power_of_two("buffers.output_bytes", self.output_bytes, 256, 1 << 20)
+        _check_power_of_two("buffers.param_channels", self.param_channels, 8, 4096)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostSpec:
+    """The POST unit: bias, requantise, clamp, max pool."""
+
+    lanes: int
+
+    def __post_init__(self) -> None:
+        _check_power_of_two("post.lanes", self.lanes, 1, 16)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BusSpec:
+    """The AXI4 master port."""
+
+    data_bits: int = 64
+    max_burst: int = 16
+    """Beats in a burst at most."""
+    read_outstanding: int = 4
+    """Bursts of LOAD in flight at most (command fetch has credits of its own)."""
+    write_outstanding: int = 4
+
+    def __post_init__(self) -> None:
+        _check_power_of_two("bus.data_bits", self.data_bits, 32, 256)
+        _check_power_of_two("bus.max_burst", self.max_burst, 1, 256)
+        _check_range("bus.read_outstanding", self.read_outstanding, 1, 16)
+        _check_range("bus.write_outstanding", self.write_outstanding, 1, 16)
+        if self.data_bits // 8 * self.max_burst > 4096:
+            raise ValueError(
+                "bus.max_burst times bus.data_bits must not pass 4096 bytes, the AXI4 limit, not "
+                f"{self.data_bits // 8 * self.max_burst}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueSpec:
+    """Depths of the queues between the units."""
+
+    commands: int = 8
+    """Commands each unit's queue holds."""
+    fetch_commands: int = 8
+    """Commands the fetch FIFO holds; its credits."""
+    fetch_burst: int = 4
+    """Commands asked for in one burst."""
+    row_descriptors: int = 8
+    """Rows that LOAD's address side may run ahead of its data side."""
+
+    def __post_init__(self) -> None:
+        _check_range("queues.commands", self.commands, 1, 64)
+        _check_range("queues.fetch_commands", self.fetch_commands, 1, 64)
+        _check_power_of_two("queues.fetch_burst", self.fetch_burst, 1, 16)
+        _check_range("queues.row_descriptors", self.row_descriptors, 1, 64)
+        if self.fetch_burst > self.fetch_commands:
+            raise ValueError(
+                f"queues.fetch_burst must be at most queues.fetch_commands ({self.fetch_commands}), "
+                f"not {self.fetch_burst}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryTiming:
+    """How the memory at the AXI port answers; the simple memory of benches and of the cycle model.
+
+    One read and one write channel that do not disturb each other, each in order. Every stall is a
+    function of the channel, the index of its handshake and `seed` (see docs/architecture.md).
+    """
+
+    read_latency: int = 20
+    """Core cycles from an AR handshake to the first beat that it may return."""
+    write_latency: int = 8
+    """Core cycles from a burst's last W handshake to its B response."""
+    beat_interval: int = 1
+    """Core cycles from one read or write beat to the next at the least."""
+    stall_rate: int = 0
+    """Of 256 handshakes on AR, R, AW and W, how many are stalled on average."""
+    stall_mask: int = 7
+    """A stall lasts 1 + (hash & stall_mask) cycles."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_range("memory.read_latency", self.read_latency, 1, 4095)
+        _check_range("memory.write_latency", self.write_latency, 1, 4095)
+        _check_range("memory.beat_interval", self.beat_interval, 1, 255)
+        _check_range("memory.stall_rate", self.stall_rate, 0, 255)
+        _check_range("memory.stall_mask", self.stall_mask, 0, 255)
+        _check_range("memory.seed", self.seed, 0, 0xFFFF_FFFF)
+        if self.stall_mask & (self.stall_mask + 1):
+            raise ValueError(f"memory.stall_mask must be one less than a power of two, not {self.stall_mask}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """A core machine: everything that the mapper, the cycle model and the RTL must agree on."""
+
+    name: str
+    template: str = "core"
+    clock_hz: float = 100e6
+    node_nm: int = 45
+    """Process node of the event energies; it says nothing of an FPGA."""
+    dram_part: str = "LPDDR4"
+    """Row of the energy table that prices a DRAM bit."""
+    array: ArraySpec
+    buffers: BufferSpec
+    post: PostSpec
+    bus: BusSpec = field(default_factory=BusSpec)
+    queues: QueueSpec = field(default_factory=QueueSpec)
+    memory: MemoryTiming = field(default_factory=MemoryTiming)
+    timing: CoreTiming = field(default_factory=CoreTiming)
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise ValueError(
+                "name must be letters, digits, '_' or '-', starting with a letter or '_', at most "
+                f"64 long, not {self.name!r}"
+            )
+        if self.template != "core":
+            raise ValueError(f"template must be 'core', not {self.template!r}")
+        if not 1e3 <= self.clock_hz <= 1e11:
+            raise ValueError(f"clock_hz must be from 1e3 to 1e11 (hertz), not {self.clock_hz:g}")
+        a, bus = self.array, self.bus
+        if bus.data_bits > a.act_word_bits:
+            raise ValueError(
+                f"bus.data_bits must be at most array.act_word_bits ({a.act_word_bits}), not {bus.data_bits}"
+            )
+        if a.rows * a.weight_word_bits % bus.data_bits:
+            raise ValueError(
+                f"array.rows times array.weight_word_bits must be a multiple of bus.data_bits "
+                f"({bus.data_bits}), not {a.rows * a.weight_word_bits}"
+            )
+        if self.post.lanes > a.rows:
+            raise ValueError(f"post.lanes must be at most array.rows ({a.rows}), not {self.post.lanes}")
+        if self.post.lanes * 128 % bus.data_bits:
+            raise ValueError(
+                f"post.lanes must be at least {bus.data_bits // 128} for bus.data_bits "
+                f"{bus.data_bits}, not {self.post.lanes}"
+            )
+        if self.timing != CoreTiming():
+            raise ValueError("timing is a property of the RTL and cannot be overridden")
+
+    # -- derived sizes, one definition for every room ------------------------------------------
+
+    @property
+    def bus_bytes(self) -> int:
+        """Bytes of an AXI beat."""
+        return self.bus.data_bits // 8
+
+    @property
+    def act_word_bytes(self) -> int:
+        """Bytes of an activation word, the most that one buffer read delivers."""
+        return self.array.act_word_bits // 8
+
+    @property
+    def output_word_bytes(self) -> int:
+        """Bytes of an output buffer word: as wide as the bus and as one POST result set."""
+        return max(self.bus_bytes, self.post.lanes)
+
+    @property
+    def weight_line_bits(self) -> int:
+        """Bits of a weight buffer line: one weight word for each row."""
+        return self.array.rows * self.array.weight_word_bits
+
+    @property
+    def weight_lines(self) -> int:
+        """Lines the weight buffer holds."""
+        return self.buffers.weight_bytes * 8 // self.weight_line_bits
+
+    @property
+    def param_line_bits(self) -> int:
+        """Bits of a parameter buffer line: 128 for each POST lane."""
+        return 128 * self.post.lanes
+
+    @property
+    def param_lines(self) -> int:
+        """Lines the parameter buffer holds."""
+        return max(1, self.buffers.param_channels // self.post.lanes)
+
+    @property
+    def row_groups(self) -> int:
+        """POST cycles that one pixel of one column takes: rows / post lanes."""
+        return self.array.rows // self.post.lanes
+
+    def to_dict(self) -> dict[str, Any]:
+        """The machine as plain TOML-like tables."""
+        tables = dataclasses.asdict(self)
+        del tables["timing"]
+        return tables
+
+    def digest(self) -> str:
+        """Hash of everything that shapes the RTL and the model (not the memory's stalls)."""
+        tables = dataclasses.asdict(self)
+        del tables["memory"]
+        text = json.dumps(tables, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+_SECTIONS: dict[str, type] = {
+    "array": ArraySpec,
+    "buffers": BufferSpec,
+    "post": PostSpec,
+    "bus": BusSpec,
+    "queues": QueueSpec,
+    "memory": MemoryTiming,
+}
+
+
+def _coerce(path: str, kind: Any, value: Any) -> Any:
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, bool) or not isinstance(value, kind):
+        came = type(value).__name__
+        raise ValueError(f"{path} must be of type {kind.__name__}, not {came} ({value!r})")
+    return value
+
+
+def _build(cls: type, prefix: str, table: Any) -> Any:
+    if not isinstance(table, dict):
+        raise ValueError(f"{prefix.rstrip('.')} must be a table of keys, not {table!r}")
+    hints = get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.name != "timing"}
+    for key in table:
+        if key not in fields:
+            raise ValueError(f"unknown key {prefix}{key}; allowed: {', '.join(sorted(fields))}")
+    values: dict[str, Any] = {}
+    for key, spec in fields.items():
+        if key not in table:
+            required = spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
+            if required:
+                raise ValueError(f"missing key {prefix}{key}")
+            continue
+        if not prefix and key in _SECTIONS:
+            values[key] = _build(_SECTIONS[key], f"{key}.", table[key])
+        else:
+            values[key] = _coerce(f"{prefix}{key}", hints[key], table[key])
+    return cls(**values)
+
+
+def preset_names() -> list[str]:
+    """Names of the machines that ship with the package."""
+    folder = resources.files("bitwright.mapper") / "presets"
+    return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
+
+
+def load_machine(source: str | Path) -> Machine:
+    """The machine of a preset's name or of a TOML file.
+
+    Raises:
+        ValueError: naming the file and the path of the key at fault, or the known presets.
+        OSError: the file can't be read.
+    """
+    text = str(source)
+    if text in preset_names():
+        content = (resources.files("bitwright.mapper") / "presets" / f"{text}.toml").read_text()
+    elif text.endswith(".toml") or "/" in text:
+        content = Path(text).read_text(encoding="utf-8")
+    else:
+        raise ValueError(
+            f"unknown machine {text!r}; presets: {', '.join(preset_names())}; "
+            "or give the path of a .toml file"
+        )
+    try:
+        tables = tomllib.loads(content)
+        machine: Machine = _build(Machine, "", tables)
+    except ValueError as fault:  # TOMLDecodeError is one
+        raise ValueError(f"{text}: {fault}") from None
+    return machine
+
+
+def override_machine(machine: Machine, settings: list[str]) -> Machine:
+    """The machine with `section.key=value` settings applied, each value in TOML's notation.
+
+    Raises:
+        ValueError: naming the setting at fault and what is allowed.
+    """
+    tables = machine.to_dict()
+    for setting in settings:
+        path, sign, text = setting.partition("=")
+        if not sign:
+            raise ValueError(f"--set takes section.key=value, not {setting!r}")
+        try:
+            value = tomllib.loads(f"v = {text}")["v"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        *sections, key = path.strip().split(".")
+        table: Any = tables
+        for section in sections:
+            table = table.get(section) if isinstance(table, dict) else None
+        if not isinstance(table, dict) or (key not in table):
+            allowed = sorted(
+                f"{name}.{inner}" if isinstance(part, dict) else name
+                for name, part in tables.items()
+                for inner in (part if isinstance(part, dict) else [name])
+            )
+            raise ValueError(f"--set: unknown key {path!r}; allowed: {', '.join(allowed)}")
+        table[key] = value
+    rebuilt: Machine = _build(Machine, "", tables)
+    return rebuilt

@@ -1,0 +1,409 @@
+"""A layer's shape and its mapping: tile sizes, loop order and what each buffer holds of a tile."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping as AbstractMapping
+from dataclasses import dataclass, field
+
+from .machine import Machine
+from .window import Axis, Window, axis_window, bank_step, held
+
+__all__ = [
+    "Capacity",
+    "Chunk",
+    "ChunkGeometry",
+    "ColumnMode",
+    "LayerShape",
+    "LoopOrder",
+    "Mapping",
+    "MappingError",
+    "Tile",
+    "array_lanes",
+    "capacity_of",
+    "sets_per_word",
+]
+
+
+class MappingError(ValueError):
+    """A network or layer that the machine can't run; `buffer` names the buffer at fault, if one is."""
+
+    def __init__(self, message: str, buffer: str | None = None) -> None:
+        super().__init__(message)
+        self.buffer = buffer
+
+
+class ColumnMode(enum.StrEnum):
+    """How the columns' banks get their rows of a tile."""
+
+    SHARED = "shared"
+    """Every bank holds the whole tile, loaded once; a column starts at its own row."""
+    SPLIT = "split"
+    """Every bank holds its column's rows only; rows that two columns need are read twice."""
+
+
+class LoopOrder(enum.StrEnum):
+    """Which operand's tiles the outer loop walks."""
+
+    WEIGHTS = "weights"
+    ACTIVATIONS = "activations"
+
+
+def array_lanes(machine: Machine) -> int:
+    """Lanes of an int8 × int8 PE, which are the bytes of a lane set too."""
+    return machine.array.lanes(8, 8)
+
+
+def sets_per_word(machine: Machine) -> int:
+    """Lane sets of int8 weights in a weight word."""
+    return machine.array.weight_word_bits // (8 * array_lanes(machine))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerShape:
+    """The loops of one core layer, a linear layer being a 1 × 1 convolution of one pixel."""
+
+    name: str
+    K: int
+    C: int
+    H: int
+    W: int
+    FY: int = 1
+    FX: int = 1
+    OY: int = 1
+    """Convolution rows computed: a multiple of `pool_y`."""
+    OX: int = 1
+    stride_y: int = 1
+    stride_x: int = 1
+    dilation_y: int = 1
+    dilation_x: int = 1
+    pad_top: int = 0
+    pad_left: int = 0
+    pool_y: int = 1
+    pool_x: int = 1
+
+    @property
+    def macs(self) -> int:
+        """Useful multiply-accumulates."""
+        return self.K * self.C * self.FY * self.FX * self.OY * self.OX
+
+    @property
+    def whole(self) -> Chunk:
+        """The whole reduction as one chunk."""
+        return Chunk(0, self.FY, 0, self.FX, 0, self.C)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A part of the reduction: filter rows fy0 … fy0 + fy − 1, and so on."""
+
+    fy0: int
+    fy: int
+    fx0: int
+    fx: int
+    c0: int
+    c: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkGeometry:
+    """How the array walks one chunk; the strides are those of GEOMETRY, in bytes."""
+
+    sets: int
+    fx: int
+    fy: int
+    pixel_x: int
+    pixel_y: int
+    tap_x: int
+    tap_y: int
+    offset: int
+    """Bytes from a pixel's first byte in the bank to the chunk's."""
+    steps: int
+    lines: int
+    """Weight buffer lines of a group of `rows` output channels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Convolution outputs that one activation tile serves: y0 … y0 + height − 1 over all columns."""
+
+    y0: int
+    height: int
+    x0: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What one tile may take of each buffer: a half, or all where a half is too small.
+
+    `slots` is how many tiles of a kind a buffer holds: 2 lets the next one load meanwhile.
+    """
+
+    act_slots: int
+    act_bytes: int
+    weight_slots: int
+    weight_lines: int
+    param_lines: int
+    out_slots: int
+    out_bytes: int
+
+
+def capacity_of(machine: Machine, slots: AbstractMapping[str, int]) -> Capacity:
+    """The capacity with `slots` of "activations", "weights" (and parameters) and "outputs"."""
+    act, weight, out = (slots[name] for name in ("activations", "weights", "outputs"))
+    # EXEC names weight lines with 16 bits, so lines beyond 65536 can't be read.
+    lines = min(machine.weight_lines, 1 << 16)
+    return Capacity(
+        act_slots=act,
+        act_bytes=machine.buffers.activation_bytes // act,
+        weight_slots=weight,
+        weight_lines=lines // weight,
+        param_lines=machine.param_lines // weight,
+        out_slots=out,
+        out_bytes=machine.buffers.output_bytes // out,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mapping:
+    """How one layer runs: tiles, loop order and column mode, with what they cost.
+
+    A tile is `columns` × `column_rows` by `tile_x` convolution outputs and `groups` × rows channels.
+    With more than one chunk the array runs one accumulator tile and one group at a time.
+    """
+
+    shape: LayerShape
+    rows: int
+    """Of the array."""
+    columns: int
+    """Columns used at most."""
+    column_rows: int
+    tile_x: int
+    groups: int
+    """Groups of `rows` output channels in a K tile."""
+    acc_y: int
+    acc_x: int
+    order: LoopOrder
+    mode: ColumnMode
+    skip_x: bool
+    """Whether pixels that the x stride skips are left out of the bank."""
+    chunks: tuple[Chunk, ...]
+    act_chunked: bool = False
+    """Whether an activation tile holds one chunk only."""
+    weight_chunked: bool = False
+    """Whether a weight tile holds one chunk of one group only."""
+    read_bytes: int = field(default=0, compare=False)
+    """DRAM bytes read for activations, weights and parameters (whole beats)."""
+    write_bytes: int = field(default=0, compare=False)
+    cycles: int = field(default=0, compare=False)
+    """Estimate only: the cycle model knows better."""
+    act_bytes: int = field(default=0, compare=False)
+    """Of a column's bank, for one tile; the next three likewise."""
+    weight_bytes: int = field(default=0, compare=False)
+    out_bytes: int = field(default=0, compare=False)
+    param_channels: int = field(default=0, compare=False)
+
+    # -- channels ------------------------------------------------------------------------------
+
+    @property
+    def all_groups(self) -> int:
+        """Groups of `rows` output channels in the layer."""
+        return -(-self.shape.K // self.rows)
+
+    @property
+    def k_tile(self) -> int:
+        """Output channels of a K tile; the bytes from a pixel to the next in the output buffer."""
+        return min(self.groups * self.rows, self.shape.K)
+
+    @property
+    def k_tiles(self) -> list[tuple[int, int]]:
+        """(first group, groups) of each K tile."""
+        total = self.all_groups
+        return [(g, min(self.groups, total - g)) for g in range(0, total, self.groups)]
+
+    # -- pixels --------------------------------------------------------------------------------
+
+    @property
+    def tile_rows(self) -> int:
+        """Convolution rows of a tile over all columns."""
+        return min(self.columns * self.column_rows, self.shape.OY)
+
+    @property
+    def tile_columns(self) -> int:
+        """Array columns that a full tile uses."""
+        return self.columns_of(self.tile_rows)
+
+    def columns_of(self, height: int) -> int:
+        """Array columns that have valid rows in a tile of that many rows."""
+        return -(-height // self.column_rows)
+
+    @property
+    def tiles(self) -> list[Tile]:
+        """The pixel tiles in the order of the loops."""
+        shape, step = self.shape, self.columns * self.column_rows
+        return [
+            Tile(y, min(step, shape.OY - y), x, min(self.tile_x, shape.OX - x))
+            for y in range(0, shape.OY, step)
+            for x in range(0, shape.OX, self.tile_x)
+        ]
+
+    # -- operands in the bank ------------------------------------------------------------------
+
+    def held_chunk(self, chunk: Chunk) -> Chunk:
+        """The part of the reduction that the bank holds while `chunk` is run."""
+        return chunk if self.act_chunked else self.shape.whole
+
+    def steps_held(self, part: Chunk) -> tuple[int, int]:
+        """Input rows and columns from a bank position to the next, for a held part."""
+        shape = self.shape
+        step_x = bank_step(shape.stride_x, shape.dilation_x, part.fx) if self.skip_x else 1
+        return bank_step(shape.stride_y, shape.dilation_y, part.fy), step_x
+
+    def held_x(self, part: Chunk, width: int) -> int:
+        """Bank pixels in a row for `width` outputs."""
+        shape = self.shape
+        return held(width, shape.stride_x, shape.dilation_x, part.fx, self.steps_held(part)[1])
+
+    def held_y(self, part: Chunk, height: int) -> int:
+        """Bank rows for `height` outputs."""
+        shape = self.shape
+        return held(height, shape.stride_y, shape.dilation_y, part.fy, self.steps_held(part)[0])
+
+    def y_axis(self, part: Chunk, y0: int, height: int) -> Axis:
+        """The input rows that outputs y0 … y0 + height − 1 need."""
+        shape = self.shape
+        count = self.held_y(part, height)
+        return axis_window(
+            first=y0 * shape.stride_y - shape.pad_top + part.fy0 * shape.dilation_y,
+            needed=count,
+            nominal=count,
+            step=self.steps_held(part)[0],
+            size=shape.H,
+        )
+
+    def x_axis(self, part: Chunk, x0: int, width: int) -> Axis:
+        """The input columns that outputs x0 … x0 + width − 1 need, in a row for `tile_x` outputs."""
+        shape = self.shape
+        return axis_window(
+            first=x0 * shape.stride_x - shape.pad_left + part.fx0 * shape.dilation_x,
+            needed=self.held_x(part, width),
+            nominal=self.held_x(part, min(self.tile_x, shape.OX)),
+            step=self.steps_held(part)[1],
+            size=shape.W,
+        )
+
+    def windows(self, tile: Tile, chunk: Chunk) -> list[tuple[int, Window]]:
+        """(mask of column banks, what they hold) for a tile while `chunk` is run."""
+        shape, part = self.shape, self.held_chunk(chunk)
+        columns = self.columns_of(tile.height)
+        if self.mode is ColumnMode.SHARED:
+            spans = [((1 << columns) - 1, tile.y0, tile.height)]
+        else:
+            spans = [
+                (1 << c, tile.y0 + top, min(self.column_rows, tile.height - top))
+                for c in range(columns)
+                for top in (c * self.column_rows,)
+            ]
+        x = self.x_axis(part, tile.x0, tile.width)
+        return [
+            (
+                mask,
+                Window(
+                    y=self.y_axis(part, y0, height),
+                    x=x,
+                    first_channel=part.c0,
+                    channels=part.c,
+                    row_bytes=shape.W * shape.C,
+                    pixel_bytes=shape.C,
+                ),
+            )
+            for mask, y0, height in spans
+        ]
+
+    def bank_bytes(self) -> int:
+        """Bytes that the largest tile takes of a column's bank."""
+        height = self.tile_rows if self.mode is ColumnMode.SHARED else self.column_rows
+        return max(
+            self.held_y(part, height) * self.held_x(part, min(self.tile_x, self.shape.OX)) * part.c
+            for part in {self.held_chunk(chunk) for chunk in self.chunks}
+        )
+
+    def geometry(self, chunk: Chunk, machine: Machine) -> ChunkGeometry:
+        """How the array walks `chunk`."""
+        shape, part = self.shape, self.held_chunk(chunk)
+        step_y, step_x = self.steps_held(part)
+        pitch = self.held_x(part, min(self.tile_x, shape.OX)) * part.c
+        tap_x = shape.dilation_x // step_x * part.c if part.fx > 1 else 0
+        tap_y = shape.dilation_y // step_y * pitch if part.fy > 1 else 0
+        # Taps that lie side by side are one run: few channels still fill the lanes.
+        joined = chunk.fx == 1 or tap_x == chunk.c
+        run = chunk.fx * chunk.c if joined else chunk.c
+        sets = -(-run // array_lanes(machine))
+        runs = 1 if joined else chunk.fx
+        steps = chunk.fy * runs * sets
+        return ChunkGeometry(
+            sets=sets,
+            fx=runs,
+            fy=chunk.fy,
+            pixel_x=shape.stride_x // step_x * part.c,
+            pixel_y=shape.stride_y // step_y * pitch,
+            tap_x=0 if joined else tap_x,
+            tap_y=tap_y if chunk.fy > 1 else 0,
+            offset=(chunk.fy0 - part.fy0) * tap_y + (chunk.fx0 - part.fx0) * tap_x
+            + chunk.c0 - part.c0,
+            steps=steps,
+            lines=-(-steps // sets_per_word(machine)),
+        )  # fmt: skip
+
+    def group_lines(self, machine: Machine) -> int:
+        """Weight buffer lines of one group's whole reduction."""
+        return sum(self.geometry(chunk, machine).lines for chunk in self.chunks)
+
+    def tile_lines(self, machine: Machine) -> int:
+        """Weight buffer lines of the largest weight tile."""
+        if self.weight_chunked:
+            return max(self.geometry(chunk, machine).lines for chunk in self.chunks)
+        return self.groups * self.group_lines(machine)
+
+    def output_bytes(self) -> int:
+        """Output buffer bytes of the largest tile, rows that no STORE takes included."""
+        shape = self.shape
+        rows = self.tile_columns * (self.column_rows // shape.pool_y)
+        return rows * (min(self.tile_x, shape.OX) // shape.pool_x) * self.k_tile
+
+    def verify(self, machine: Machine, capacity: Capacity) -> None:
+        """Check that every tile fits its buffer and the accumulators.
+
+        Raises:
+            MappingError: naming the layer, the buffer, what is needed and held, and a way out.
+        """
+        name, shape = self.shape.name, self.shape
+        if self.acc_y * self.acc_x > machine.array.acc_depth:
+            raise MappingError(
+                f"layer {name}: an accumulator tile has {self.acc_y} × {self.acc_x} pixels, "
+                f"array.acc_depth holds {machine.array.acc_depth}: raise array.acc_depth"
+            )
+        if self.acc_y % shape.pool_y or self.acc_x % shape.pool_x:
+            raise MappingError(
+                f"layer {name}: an accumulator tile of {self.acc_y} × {self.acc_x} pixels must be "
+                f"whole pool windows of {shape.pool_y} × {shape.pool_x}"
+            )
+        line = machine.weight_line_bits // 8
+        lanes = machine.post.lanes
+        for buffer, key, need, have, way in (
+            ("activation", "activations", self.bank_bytes(), capacity.act_bytes,
+             "raise buffers.activation_bytes"),
+            ("weight", "weights", self.tile_lines(machine) * line, capacity.weight_lines * line,
+             f"raise buffers.weight_bytes or lower K below {self.k_tile}"),
+            ("parameter", "weights", self.groups * machine.row_groups * lanes * 16,
+             capacity.param_lines * lanes * 16, "raise buffers.param_channels"),
+            ("output", "outputs", self.output_bytes(), capacity.out_bytes,
+             "raise buffers.output_bytes"),
+        ):  # fmt: skip
+            if need > have:
+                raise MappingError(
+                    f"layer {name}: a tile needs {need} bytes of the {buffer} buffer, "
+                    f"which holds {have} for one tile: {way}",
+                    key,
+                )

@@ -1,0 +1,287 @@
+"""The choice of a mapping for one layer: least DRAM bytes first, then least estimated cycles."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from .machine import Machine
+from .mapping import (
+    Capacity,
+    Chunk,
+    ColumnMode,
+    LayerShape,
+    LoopOrder,
+    Mapping,
+    MappingError,
+    array_lanes,
+)
+from .traffic import activation_beats, estimate_cycles, passes, weight_bytes
+
+__all__ = ["choose_mapping"]
+
+_WIDTHS = 6
+"""Tile widths tried at most, widest first; the next two likewise."""
+_HEIGHTS = 4
+_K_TILES = 6
+_FIELD_GROUPS = 4095
+_FIELD_REGION = 4095
+_FIELD_PIXEL = 65535
+"""What EXEC.groups, EXEC.region_x and OUTPUT.pixel_x hold."""
+
+
+def _splits(size: int) -> list[int]:
+    """Part sizes that cut `size` into 1, 2, 3, … nearly equal parts, each once, falling."""
+    return sorted({-(-size // parts) for parts in range(1, size + 1)}, reverse=True)
+
+
+def _accumulator_tile(shape: LayerShape, rows: int, width: int, depth: int) -> tuple[int, int]:
+    """(y, x) of the tile that covers rows × width with the fewest tiles, whole windows each."""
+    best = (0, 0, 0)
+    score: tuple[int, int] | None = None
+    for y in range(shape.pool_y, rows + 1, shape.pool_y):
+        x = min(width, depth // y // shape.pool_x * shape.pool_x)
+        if x < shape.pool_x:
+            break
+        count = -(-rows // y) * -(-width // x)
+        if score is None or (count, y) < score:
+            score, best = (count, y), (y, x, count)
+    return best[0], best[1]
+
+
+def _pixel_tiles(
+    shape: LayerShape, machine: Machine, columns: int, single: bool
+) -> Iterator[tuple[int, list[int]]]:
+    """(tile width, rows of a column to try) in convolution outputs, largest first.
+
+    Args:
+        shape: the layer.
+        machine: gives the accumulators.
+        columns: columns used.
+        single: whether a tile must be one accumulator tile.
+    """
+    depth = machine.array.acc_depth
+    rows = [h * shape.pool_y for h in _splits(-(-(shape.OY // shape.pool_y) // columns))]
+    for width in (w * shape.pool_x for w in _splits(shape.OX // shape.pool_x)):
+        if width > _FIELD_REGION:
+            continue
+        fitting = [
+            h
+            for h in rows
+            if h <= _FIELD_REGION and (h * width <= depth if single else True)
+        ]
+        if fitting:
+            yield width, fitting
+
+
+def _skips(shape: LayerShape, part: Chunk, machine: Machine) -> list[bool]:
+    """Whether leaving out pixels that the stride skips is possible, and whether it may pay."""
+    if shape.stride_x == 1:
+        return [False]
+    if part.c < shape.C:
+        return [True]
+    # Separate pixels cost at least a beat each: with little to skip a whole run is cheaper.
+    return [False, True] if shape.C >= machine.bus_bytes else [False]
+
+
+def _channel_cuts(channels: int, lanes: int) -> list[int]:
+    """Channels of a chunk to try, falling: whole lane sets as long as they are above one."""
+    cuts = {channels}
+    cuts |= {min(channels, -(-size // lanes) * lanes) for size in _splits(channels)[:64]}
+    size = lanes
+    while size >= 1:
+        cuts.add(min(size, channels))
+        size //= 2
+    return sorted(cuts, reverse=True)
+
+
+def _chunked(shape: LayerShape, fy: int, fx: int, c: int) -> tuple[Chunk, ...]:
+    return tuple(
+        Chunk(y, min(fy, shape.FY - y), x, min(fx, shape.FX - x), ch, min(c, shape.C - ch))
+        for y in range(0, shape.FY, fy)
+        for x in range(0, shape.FX, fx)
+        for ch in range(0, shape.C, c)
+    )
+
+
+class _Search:
+    """The candidates of one layer on one machine."""
+
+    def __init__(self, shape: LayerShape, machine: Machine, capacity: Capacity) -> None:
+        self.shape, self.machine, self.capacity = shape, machine, capacity
+        self._best: tuple[tuple[int, int, int], Mapping] | None = None
+
+    def best(self) -> Mapping | None:
+        """The best of the candidates offered so far."""
+        return self._best[1] if self._best else None
+
+    def _consider(self, base: Mapping) -> bool:
+        """Try every K tile and loop order with the pixel tiles and chunks of `base`."""
+        shape, machine, capacity = self.shape, self.machine, self.capacity
+        base_act = base.bank_bytes()
+        if base_act > capacity.act_bytes:
+            return False
+        geometries = [base.geometry(chunk, machine) for chunk in base.chunks]
+        if max(g.sets for g in geometries) >= 1 << 14 or max(g.fy for g in geometries) > 255:
+            return False
+        group_lines = sum(g.lines for g in geometries)
+        held_lines = max(g.lines for g in geometries) if base.weight_chunked else group_lines
+        if held_lines > capacity.weight_lines:
+            return False
+        beats: int | None = None
+        weights = 0
+        tried = 0
+        for groups in _splits(base.all_groups):
+            if groups > _FIELD_GROUPS or groups * machine.row_groups > capacity.param_lines:
+                continue
+            if not base.weight_chunked and groups * group_lines > capacity.weight_lines:
+                continue
+            tiled = dataclasses.replace(base, groups=groups)
+            if tiled.k_tile > _FIELD_PIXEL or tiled.output_bytes() > capacity.out_bytes:
+                continue
+            if beats is None:
+                beats = activation_beats(base, machine.bus_bytes)
+                weights = weight_bytes(base, machine)
+                tile_count = len(base.tiles)
+            for order in LoopOrder:
+                candidate = dataclasses.replace(tiled, order=order)
+                act, weight, param = passes(candidate, capacity, tile_count)
+                read = (
+                    act * beats * machine.bus_bytes
+                    + weight * weights
+                    + param * base.all_groups * machine.array.rows * 16
+                )
+                cycles = estimate_cycles(candidate, machine, geometries, read)
+                score = (read, cycles, tile_count * len(candidate.k_tiles))
+                if self._best is None or score < self._best[0]:
+                    lines = groups * group_lines if not base.weight_chunked else held_lines
+                    self._best = (
+                        score,
+                        dataclasses.replace(
+                            candidate,
+                            read_bytes=read,
+                            write_bytes=shape.K
+                            * (shape.OY // shape.pool_y)
+                            * (shape.OX // shape.pool_x),
+                            cycles=cycles,
+                            act_bytes=base_act,
+                            weight_bytes=lines * machine.weight_line_bits // 8,
+                            out_bytes=candidate.output_bytes(),
+                            param_channels=groups * machine.array.rows,
+                        ),
+                    )
+            tried += 1
+            if tried == _K_TILES:
+                break
+        return tried > 0
+
+    def run(
+        self,
+        columns: int,
+        chunks: tuple[Chunk, ...],
+        act_chunked: bool = False,
+        weight_chunked: bool = False,
+    ) -> bool:
+        """Whether anything fits with these columns and chunks; the best is kept."""
+        shape, machine = self.shape, self.machine
+        found_any = False
+        part = chunks[0] if act_chunked else shape.whole
+        modes = list(ColumnMode) if columns > 1 else [ColumnMode.SHARED]
+        widths = 0
+        for width, heights in _pixel_tiles(shape, machine, columns, act_chunked):
+            found_width = False
+            for mode in modes:
+                for skip in _skips(shape, part, machine):
+                    found = 0
+                    for height in heights:
+                        acc_y, acc_x = _accumulator_tile(
+                            shape, height, width, machine.array.acc_depth
+                        )
+                        found += self._consider(
+                            Mapping(
+                                shape=shape,
+                                rows=machine.array.rows,
+                                columns=columns,
+                                column_rows=height,
+                                tile_x=width,
+                                groups=1,
+                                acc_y=acc_y,
+                                acc_x=acc_x,
+                                order=LoopOrder.WEIGHTS,
+                                mode=mode,
+                                skip_x=skip,
+                                chunks=chunks,
+                                act_chunked=act_chunked,
+                                weight_chunked=weight_chunked,
+                            )
+                        )
+                        if found == _HEIGHTS:
+                            break
+                    found_width |= found > 0
+            found_any |= found_width
+            widths += found_width
+            if widths == _WIDTHS:
+                break
+        return found_any
+
+    def run_chunked(self, columns: int) -> bool:
+        """Whether anything fits with the reduction split; the largest chunk that fits is taken."""
+        shape = self.shape
+        lanes = array_lanes(self.machine)
+        for fx in dict.fromkeys((shape.FX, 1)):
+            found = False
+            for act_chunked, weight_chunked in ((False, True), (True, False), (True, True)):
+                for fy in dict.fromkeys((shape.FY, 1)):
+                    for c in _channel_cuts(shape.C, lanes):
+                        chunks = _chunked(shape, fy, fx, c)
+                        if len(chunks) > 1 and self.run(
+                            columns, chunks, act_chunked, weight_chunked
+                        ):
+                            found = True
+                            break
+            if found:
+                return True
+        return False
+
+
+def choose_mapping(shape: LayerShape, machine: Machine, capacity: Capacity) -> Mapping:
+    """The legal mapping with the least DRAM bytes; among equals the one with the least cycles.
+
+    Raises:
+        MappingError: nothing fits; the message names the layer, the buffer and the way out.
+    """
+    if shape.pool_y * shape.pool_x > machine.array.acc_depth:
+        raise MappingError(
+            f"layer {shape.name}: a pool window of {shape.pool_y} × {shape.pool_x} pixels must fit "
+            f"array.acc_depth, which is {machine.array.acc_depth}: raise array.acc_depth"
+        )
+    columns = min(machine.array.cols, shape.OY // shape.pool_y)
+    search = _Search(shape, machine, capacity)
+    while columns:
+        if search.run(columns, (shape.whole,)) or search.run_chunked(columns):
+            mapping = search.best()
+            assert mapping is not None
+            mapping.verify(machine, capacity)
+            return mapping
+        columns //= 2
+    smallest = Mapping(
+        shape=shape,
+        rows=machine.array.rows,
+        columns=1,
+        column_rows=shape.pool_y,
+        tile_x=shape.pool_x,
+        groups=1,
+        acc_y=shape.pool_y,
+        acc_x=shape.pool_x,
+        order=LoopOrder.WEIGHTS,
+        mode=ColumnMode.SHARED,
+        skip_x=shape.stride_x > 1,
+        chunks=_chunked(shape, 1, 1, 1),
+        act_chunked=True,
+        weight_chunked=True,
+    )
+    smallest.verify(machine, capacity)
+    raise MappingError(
+        f"layer {shape.name}: {shape.K} × {shape.C} × {shape.FY} × {shape.FX} weights on "
+        f"{shape.OY} × {shape.OX} pixels pass a field of the command set: use a smaller layer"
+    )

@@ -1,0 +1,153 @@
+"""Where the integer network and the QAT network disagree, and why. Imports torch.
+
+Both hold the same weight and activation levels. They part in three places only: the bias is rounded to
+a whole accumulator step, the multiplier to 31 bits, and the QAT network works in float64. So a layer
+that is given equal input levels gives levels that differ by at most one, and only where the exact value
+lies within 2^−(1 + shift) + |x| · 2^−(32 + shift) of a rounding boundary (see `fold.Folded`). Later layers
+spread such a difference; a disagreement whose every layer keeps that bound is explained by rounding.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .layers import Conv, Linear, Requantize
+from .network import Network
+from .qat import DigitsNet
+from .reference import run_layer, run_reference
+
+__all__ = ["Disagreement", "LayerDifference", "compare_layers", "find_disagreements"]
+
+_FLOAT_ERROR = 1e-9
+"""What float64 arithmetic may add to the bound, in output steps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerDifference:
+    """One quantised layer, given the QAT network's own input levels."""
+
+    layer: str
+    values: int
+    """Output values that differ."""
+    largest: int
+    """Largest difference in levels; 1 at most where rounding alone is the cause."""
+    within_bound: bool
+    """Whether each differing value lay so near a rounding boundary that rounding explains it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Disagreement:
+    """An image that the two networks put into different classes."""
+
+    image: int
+    """Its index."""
+    qat_class: int
+    int_class: int
+    qat_logits: NDArray[np.int64]
+    """Stored levels, shape (10,)."""
+    int_logits: NDArray[np.int64]
+    layers: tuple[LayerDifference, ...]
+
+    @property
+    def largest(self) -> int:
+        """Largest difference between the logits, in levels."""
+        return int(np.abs(self.qat_logits - self.int_logits).max())
+
+    @property
+    def explained(self) -> bool:
+        """Whether every layer by itself keeps the bound, so that rounding is the whole cause."""
+        return all(layer.largest <= 1 and layer.within_bound for layer in self.layers)
+
+
+def _qat_levels(
+    model: DigitsNet, network: Network, images: NDArray[np.int8]
+) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]:
+    """For each block: its input levels, its output levels before pooling, the exact output in steps."""
+    exact = copy.deepcopy(model).double().eval()
+    source = network.tensors[network.input]
+    assert source.scale is not None
+    x = torch.from_numpy((images.astype(np.float64) - source.zero_point) * source.scale)
+    scale, zero_point = source.scale, source.zero_point
+    found = {}
+    with torch.no_grad():
+        for name, block in exact.named_blocks():
+            if name == "fc":
+                x = x.flatten(1)
+            inputs = torch.round(x / scale).numpy().astype(np.int64) + zero_point
+            y = block.unquantized(x)
+            outputs = block.quantizer.levels(y).numpy().astype(np.int64)
+            x = block(x)
+            scale, zero_point = block.quantizer.parameters_of_range()
+            found[name] = (inputs, outputs, (y / scale).numpy() + zero_point)
+    return found
+
+
+def compare_layers(
+    model: DigitsNet, network: Network, images: NDArray[np.int8]
+) -> tuple[LayerDifference, ...]:
+    """How each integer layer differs from the QAT layer when both get the QAT network's input levels.
+
+    Args:
+        model: the QAT network.
+        network: its integer form, from `to_network`.
+        images: stored pixels, shape (B, 1, 8, 8).
+    """
+    differences = []
+    levels = _qat_levels(model, network, images)
+    for layer in network.layers:
+        if not isinstance(layer, Conv | Linear):
+            continue
+        post = next(p for p in network.layers if isinstance(p, Requantize) and p.input == layer.output)
+        inputs, outputs, exact = levels[layer.name]
+        acc = run_layer(network, layer, inputs.astype(np.int8))
+        difference = run_layer(network, post, acc).astype(np.int64) - outputs
+        along = (1, -1, *([1] * (acc.ndim - 2)))
+        shift = post.shift.astype(np.float64).reshape(along)
+        bound = 2.0 ** (-1 - shift) + np.abs(acc) * 2.0 ** (-32 - shift) + _FLOAT_ERROR
+        # A channel that `fold` left constant may be a quarter of a step off.
+        rows = network.weights[layer.name].values.reshape(shift.size, -1)
+        bound = bound + 0.25 * (~rows.any(axis=1)).reshape(along)
+        # A boundary lies half-way between two levels.
+        to_boundary = np.abs(exact - np.floor(exact) - 0.5)
+        off = difference != 0
+        differences.append(
+            LayerDifference(
+                layer=layer.name,
+                values=int(off.sum()),
+                largest=int(np.abs(difference).max(initial=0)),
+                within_bound=bool(np.all(to_boundary[off] <= bound[off])),
+            )
+        )
+    return tuple(differences)
+
+
+def find_disagreements(
+    model: DigitsNet, network: Network, images: NDArray[np.int8]
+) -> tuple[Disagreement, ...]:
+    """The images for which the greatest logit stands elsewhere, each with its cause, layer by layer.
+
+    Arguments as `compare_layers`.
+    """
+    last = list(_qat_levels(model, network, images).values())[-1]
+    qat: NDArray[Any] = last[1]
+    integer = run_reference(network, images).astype(np.int64)
+    found = []
+    for index in np.flatnonzero(qat.argmax(axis=1) != integer.argmax(axis=1)):
+        i = int(index)
+        found.append(
+            Disagreement(
+                image=i,
+                qat_class=int(qat[i].argmax()),
+                int_class=int(integer[i].argmax()),
+                qat_logits=qat[i],
+                int_logits=integer[i],
+                layers=compare_layers(model, network, images[i : i + 1]),
+            )
+        )
+    return tuple(found)

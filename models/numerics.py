@@ -1,0 +1,150 @@
+"""Requantisation: the one definition of how accumulators become activations, in four rounding modes."""
+
+from __future__ import annotations
+
+import math
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Rounding", "quantize_multiplier", "requantize", "rescale"]
+
+_INT32_MIN, _INT32_MAX = -(1 << 31), (1 << 31) - 1
+
+
+class Rounding(IntEnum):
+    """How x · multiplier / 2^(31 + shift) becomes an integer; the codes stand in programs."""
+
+    TFLITE_DOUBLE = 0
+    """Half up to Q0 by 2^31, then half away from zero by 2^shift (gemmlowp, TFLite)."""
+    TFLITE_SINGLE = 1
+    """Half up, once."""
+    HALF_EVEN = 2
+    """Ties to even (QONNX, numpy.round)."""
+    SHIFT = 3
+    """Downwards: an arithmetic shift."""
+
+
+def _integers(what: str, values: ArrayLike, low: int, high: int) -> NDArray[np.int64]:
+    array = np.asarray(values)
+    if array.dtype.kind not in "iu" and array.size:
+        raise ValueError(f"{what} must be an integer, not {array.dtype}")
+    if array.size:
+        least, most = int(array.min()), int(array.max())
+        if least < low or most > high:
+            raise ValueError(f"{what} must be from {low} to {high}, not {least if least < low else most}")
+    return array.astype(np.int64)
+
+
+def rescale(x: ArrayLike, multiplier: ArrayLike, shift: ArrayLike, rounding: Rounding) -> NDArray[np.int64]:
+    """The integers x · multiplier / 2^(31 + shift), rounded as `rounding` says; the shapes broadcast.
+
+    Every step fits int64: |x · multiplier| ≤ 2^62, and the largest constant added is 2^61.
+
+    Args:
+        x: within int32.
+        multiplier: Q0.31, 0..2^31 − 1.
+        shift: right shift in bits, 0..31.
+        rounding: the mode.
+
+    Raises:
+        ValueError: an argument out of its range or not an integer.
+    Source: Jacob et al. 2018, eq. 5–6 and gemmlowp's fixed-point arithmetic for code 0.
+    """
+    p = _integers("x", x, _INT32_MIN, _INT32_MAX) * _integers("a multiplier", multiplier, 0, _INT32_MAX)
+    s = _integers("a shift", shift, 0, 31)
+    one = np.int64(1)
+    if rounding == Rounding.TFLITE_DOUBLE:
+        h = (p + (1 << 30)) >> 31
+        mask = (one << s) - 1
+        # Above the half rounds up; at the half only what is not negative does: away from zero.
+        result = (h >> s) + ((h & mask) > (mask >> 1) + (h < 0))
+    elif rounding == Rounding.TFLITE_SINGLE:
+        result = (p + (one << (30 + s))) >> (31 + s)
+    elif rounding == Rounding.HALF_EVEN:
+        below = p >> (31 + s)
+        rest, half = p - (below << (31 + s)), one << (30 + s)
+        result = below + ((rest > half) | ((rest == half) & (below & 1 == 1)))
+    elif rounding == Rounding.SHIFT:
+        result = p >> (31 + s)
+    else:
+        raise ValueError(f"rounding must be one of {[r.name for r in Rounding]}, not {rounding!r}")
+    return np.asarray(result, np.int64)
+
+
+def requantize(
+    acc: ArrayLike,
+    *,
+    multiplier: ArrayLike,
+    shift: ArrayLike,
+    rounding: Rounding,
+    zero_point: int,
+    low: int,
+    high: int,
+    bias: ArrayLike | None = None,
+    channel_axis: int = 0,
+) -> NDArray[np.int32]:
+    """Accumulators as activations: rescaled, moved by `zero_point`, clamped to low..high.
+
+    Args:
+        acc: within int32, any shape with K channels on `channel_axis`.
+        multiplier: Q0.31, 0..2^31 − 1, shape (K,) or ().
+        shift: right shift in bits, 0..31, shape (K,) or ().
+        rounding: the mode.
+        zero_point: added after rounding.
+        low: least result.
+        high: greatest result.
+        bias: int32 added before, shape (K,) or (); None adds nothing.
+        channel_axis: the axis of K in `acc`.
+
+    Returns:
+        int32, shape of `acc`.
+
+    Raises:
+        ValueError: acc + bias leaves int32, or an argument is out of its range.
+    Source: docs/architecture.md, POST.
+    """
+    if low > high:
+        raise ValueError(f"low must not be above high, not {low} and {high}")
+    x = _integers("an accumulator", acc, _INT32_MIN, _INT32_MAX)
+    along = [1] * x.ndim
+    if x.ndim:
+        along[channel_axis] = -1
+
+    def channels(values: ArrayLike) -> NDArray[np.int64]:
+        array = np.asarray(values)
+        return array.reshape(along) if array.ndim else array
+
+    if bias is not None:
+        x = x + channels(_integers("a bias", bias, _INT32_MIN, _INT32_MAX))
+    scaled = rescale(x, channels(multiplier), channels(shift), rounding)
+    return np.clip(scaled + zero_point, low, high).astype(np.int32)
+
+
+def quantize_multiplier(real: float) -> tuple[int, int]:
+    """(multiplier, shift) with multiplier / 2^(31 + shift) nearest to `real`.
+
+    The multiplier is normalised to 2^30..2^31 − 1 where the shift allows: below 2^−32 the shift stays
+    31 and precision is lost, down to multiplier 0. Values that round to 1 become 1 − 2^−31.
+
+    Args:
+        real: from 0 up to, and without, 1.
+
+    Raises:
+        ValueError: `real` is outside 0..1, or not a number.
+    """
+    if not 0.0 <= real < 1.0:
+        raise ValueError(
+            f"a requantisation factor must be at least 0 and below 1, not {real}: enlarge the output's scale"
+        )
+    if real == 0.0:
+        return 0, 0
+    _, exponent = math.frexp(real)
+    shift = min(-exponent, 31)
+    multiplier = round(math.ldexp(real, 31 + shift))
+    if multiplier == 1 << 31:
+        if shift == 0:
+            return (1 << 31) - 1, 0
+        return 1 << 30, shift - 1
+    return multiplier, shift

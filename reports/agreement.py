@@ -1,0 +1,294 @@
+"""Agreement runs: reference, functional run, cycle model and RTL held to equal bits, cycles, bytes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..mapper.lower import map_network
+from ..mapper.machine import Machine, MemoryTiming
+from ..mapper.mapping import MappingError
+from ..mapper.program import Program
+from ..models.network import Network
+from ..models.reference import run_reference
+
+__all__ = ["CaseResult", "Job", "Progress", "compare", "summarize", "verify_network", "verify_random"]
+
+Progress = Callable[[str], None]
+
+CASES_PER_MACHINE = 8
+"""Random cases that share a machine, since each machine's RTL is built once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Job:
+    """One case: a network's program on a machine, an input, a memory."""
+
+    name: str
+    """How a failure names it; with the way to run it again."""
+    network: Network
+    program: Program
+    x: NDArray[Any]
+    """Stored integers, shape of the network's input."""
+    memory: MemoryTiming
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseResult:
+    """What one case came to."""
+
+    name: str
+    mismatches: int
+    """Output values of RTL or functional run that aren't the reference's."""
+    rtl_cycles: int
+    model_cycles: int
+    rtl_read_bytes: int
+    model_read_bytes: int
+    rtl_write_bytes: int
+    model_write_bytes: int
+    faults: tuple[str, ...]
+    """What the RTL's bench found wrong besides."""
+
+    @property
+    def cycle_difference(self) -> int:
+        """RTL cycles less the model's."""
+        return self.rtl_cycles - self.model_cycles
+
+    @property
+    def byte_difference(self) -> int:
+        """Larger of the differences in bytes read and bytes written."""
+        return max(
+            abs(self.rtl_read_bytes - self.model_read_bytes),
+            abs(self.rtl_write_bytes - self.model_write_bytes),
+        )
+
+    @property
+    def agrees(self) -> bool:
+        """Whether bits, cycles and bytes are equal and the bench found nothing else."""
+        return not (self.mismatches or self.cycle_difference or self.byte_difference or self.faults)
+
+    def __str__(self) -> str:
+        parts = []
+        if self.mismatches:
+            parts.append(f"{self.mismatches} output values differ")
+        if self.cycle_difference:
+            parts.append(f"{self.rtl_cycles} cycles in RTL, {self.model_cycles} in the model")
+        if self.byte_difference:
+            parts.append(
+                f"{self.rtl_read_bytes} bytes read and {self.rtl_write_bytes} written in RTL, "
+                f"{self.model_read_bytes} and {self.model_write_bytes} in the model"
+            )
+        return f"{self.name}: " + ("; ".join([*parts, *self.faults]) or "agrees")
+
+
+def _silent(_: str) -> None:
+    """Says nothing."""
+
+
+def compare(machine: Machine, jobs: Sequence[Job], progress: Progress = _silent) -> list[CaseResult]:
+    """What each job came to, in order, all on one build of the machine's RTL.
+
+    Raises:
+        ToolError: a tool is missing, or the build or simulation broke down.
+    """
+    from ..rtl.runner import RtlCase, run_cases
+    from ..sim.cycle import simulate
+    from ..sim.functional import run_functional
+
+    cases = [RtlCase(program=job.program, x=job.x, memory=job.memory) for job in jobs]
+    runs = run_cases(machine, cases, check=False, progress=progress)
+    results = []
+    for job, run in zip(jobs, runs, strict=True):
+        expected = run_reference(job.network, job.x[np.newaxis])[0].astype(np.int64)
+        functional = run_functional(job.program, job.x).astype(np.int64)
+        wrong = int(np.count_nonzero(functional != expected))
+        if run.output is None:
+            wrong = expected.size
+        else:
+            wrong = max(wrong, int(np.count_nonzero(run.output.astype(np.int64) != expected)))
+        model = simulate(job.program, job.memory)
+        results.append(
+            CaseResult(
+                name=job.name,
+                mismatches=wrong,
+                rtl_cycles=run.cycles,
+                model_cycles=model.cycles,
+                rtl_read_bytes=run.read_bytes,
+                model_read_bytes=model.read_bytes,
+                rtl_write_bytes=run.write_bytes,
+                model_write_bytes=model.write_bytes,
+                faults=run.faults,
+            )
+        )
+    return results
+
+
+def summarize(results: Sequence[CaseResult], elapsed: float, unmapped: int = 0) -> dict[str, Any]:
+    """The `verify` result of some cases; it agrees only if there are any and all do."""
+    failures = [result for result in results if not result.agrees]
+    return {
+        "kind": "verify",
+        "agrees": bool(results) and not failures,
+        "cases": len(results),
+        "mismatches": sum(1 for result in results if result.mismatches or result.faults),
+        "cycle_difference": max((abs(result.cycle_difference) for result in results), default=0),
+        "byte_difference": max((result.byte_difference for result in results), default=0),
+        "rtl_cycles": sum(result.rtl_cycles for result in results),
+        "model_cycles": sum(result.model_cycles for result in results),
+        "rtl_bytes": sum(result.rtl_read_bytes + result.rtl_write_bytes for result in results),
+        "model_bytes": sum(result.model_read_bytes + result.model_write_bytes for result in results),
+        "unmapped": unmapped,
+        "failures": [str(result) for result in failures],
+        "runs": [asdict(result) for result in results],
+        "seconds": elapsed,
+    }
+
+
+def verify_network(
+    network: Network,
+    machine: Machine,
+    *,
+    images: int = 4,
+    data: str | Path | None = None,
+    seed: int = 0,
+    progress: Progress = _silent,
+) -> dict[str, Any]:
+    """The `verify` result of one network on one machine, with the machine's own memory timing.
+
+    Args:
+        network: what to run.
+        machine: the core to build.
+        images: random inputs, or how many of `data` at most.
+        data: an `.npz` file whose `x` holds inputs, instead of random ones.
+        seed: of the random inputs.
+        progress: takes a line on what is going on.
+
+    Raises:
+        ValueError: the network can't be mapped, or the data doesn't fit.
+        ToolError: see `compare`.
+    """
+    from ..models.zoo import random_input
+    from .inputs import load_images
+
+    started = time.perf_counter()
+    program = map_network(network, machine)
+    inputs = random_input(network, seed, images) if data is None else load_images(data, network)[:images]
+    jobs = [
+        Job(
+            name=f"{network.name} on {machine.name}, image {number} (seed {seed})",
+            network=network,
+            program=program,
+            x=x,
+            memory=machine.memory,
+        )
+        for number, x in enumerate(inputs)
+    ]
+    results = compare(machine, jobs, progress)
+    value = summarize(results, time.perf_counter() - started)
+    digests = {"program_digest": program.digest(), "machine_digest": machine.digest()}
+    return {**value, "network": network.name, "machine": machine.name, **digests, "seed": seed}
+
+
+def draw_memory(seed: int) -> MemoryTiming:
+    """A random memory: every third one is ideal but for its latencies, the others stall."""
+    rng = np.random.default_rng([seed, 31])
+    quiet = seed % 3 == 0
+    return MemoryTiming(
+        read_latency=int(rng.integers(1, 60)),
+        write_latency=int(rng.integers(1, 30)),
+        beat_interval=1 if quiet else int(rng.integers(1, 4)),
+        stall_rate=0 if quiet else int(rng.integers(0, 200)),
+        stall_mask=int(rng.choice([0, 1, 3, 7, 15])),
+        seed=int(rng.integers(0, 1 << 32)),
+    )
+
+
+def _machine_of(group: int) -> Machine:
+    from ..mapper.sampling import random_machine
+
+    return random_machine(group)
+
+
+def _run_group(group: int, seeds: Sequence[int]) -> tuple[list[CaseResult], int]:
+    """Results of the cases `seeds` on machine number `group`, and how many had no mapping."""
+    from ..models.zoo import random_input, random_network
+
+    machine = _machine_of(group)
+    jobs, unmapped = [], 0
+    for seed in seeds:
+        network = random_network(seed)
+        try:
+            program = map_network(network, machine)
+        except MappingError:
+            unmapped += 1
+            continue
+        jobs.append(
+            Job(
+                name=f"seed {seed} ({network.name} on {machine.name}; again: bitwright verify "
+                f"--random 1 --seed {seed})",
+                network=network,
+                program=program,
+                x=random_input(network, seed)[0],
+                memory=draw_memory(seed),
+            )
+        )
+    return (compare(machine, jobs) if jobs else []), unmapped
+
+
+def verify_random(
+    count: int, *, seed: int = 0, jobs: int = 1, progress: Progress = _silent
+) -> dict[str, Any]:
+    """The `verify` result of `count` random networks on random machines with random memories.
+
+    Case number s draws its network and memory from s and its machine from s // 8, so one case runs
+    again by its number alone.
+
+    Args:
+        count: cases; at least 1.
+        seed: number of the first case.
+        jobs: processes, each with its own machine.
+        progress: takes a line after each machine.
+
+    Raises:
+        ValueError: `count` or `jobs` is below 1.
+        ToolError: see `compare`.
+    """
+    if count < 1 or jobs < 1:
+        raise ValueError(f"cases and jobs must be at least 1, not {count} and {jobs}")
+    started = time.perf_counter()
+    groups: dict[int, list[int]] = {}
+    for number in range(seed, seed + count):
+        groups.setdefault(number // CASES_PER_MACHINE, []).append(number)
+    results: list[CaseResult] = []
+    unmapped = 0
+
+    def take(part: tuple[list[CaseResult], int]) -> None:
+        nonlocal unmapped
+        results.extend(part[0])
+        unmapped += part[1]
+        wrong = sum(not result.agrees for result in results)
+        progress(f"{len(results) + unmapped} of {count} cases, {wrong} differ")
+
+    if jobs == 1 or len(groups) == 1:
+        for group, numbers in groups.items():
+            take(_run_group(group, numbers))
+    else:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(min(jobs, len(groups)), mp_context=context) as pool:
+            waiting = [pool.submit(_run_group, group, numbers) for group, numbers in groups.items()]
+            try:
+                for future in waiting:
+                    take(future.result())
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    value = summarize(results, time.perf_counter() - started, unmapped)
+    return {**value, "machines": len(groups), "seed": seed}

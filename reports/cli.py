@@ -1,0 +1,301 @@
+"""The `bitwright` command: verbs, their options, and the one place where errors become exit codes.
+
+Exit 0 is fine, 1 a check that failed, 2 bad input (one line on stderr), 130 an interrupt. Numbers go
+to stdout, progress to stderr. Everything heavy is imported inside the verb that needs it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ..mapper.machine import Machine
+    from ..models.network import Network
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="bitwright",
+    help="What does compressing a network buy on this hardware? Cycles, bytes, energy and RTL from "
+    "one program, checked against each other.",
+    add_completion=False,
+    context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="a .bw file or zoo:NAME")]
+MachineName = Annotated[
+    str, typer.Option("--machine", metavar="NAME|FILE", help="a preset's name or a .toml file")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="override a machine key; repeatable"),
+]
+Json = Annotated[bool, typer.Option("--json", help="JSON on stdout")]
+Out = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="JSON to a file")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="of everything random")]
+
+
+class CheckFailed(Exception):
+    """A check came out wrong; the result is already printed."""
+
+
+def _machine(name: str, settings: list[str] | None) -> Machine:
+    from ..mapper.machine import load_machine, override_machine
+
+    machine = load_machine(name)
+    return override_machine(machine, settings) if settings else machine
+
+
+def _network(model: str) -> Network:
+    from .inputs import load_model
+
+    return load_model(model)
+
+
+def _emit(value: dict[str, Any], as_json: bool, output: Path | None = None) -> None:
+    """Write `value` to `output` and to stdout: as JSON, or as the table of its kind."""
+    import json
+
+    from .files import write_json
+
+    if output is not None:
+        write_json(output, value)
+    if as_json:
+        sys.stdout.write(json.dumps(value, indent=2) + "\n")
+        return
+    from .tables import show
+
+    show(value)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from .doctor import version
+
+        sys.stdout.write(f"bitwright {version()}\n")
+        raise typer.Exit()
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print it and exit")
+    ] = False,
+) -> None:
+    """Options that every verb shares; each acts by its own callback."""
+
+
+@app.command()
+def demo(
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="where report and result go")
+    ] = Path("build/demo"),
+    seed: Seed = 0,
+    images: Annotated[int, typer.Option("--images", min=1, max=64, help="test images that the RTL runs")] = 4,
+    as_json: Json = False,
+) -> None:
+    """Everything once, on real data, with a report."""
+    from .demo import run_demo
+
+    result = run_demo(output, seed=seed, images=images)
+    _emit(result, as_json)
+    if not result["verify"]["agrees"]:
+        raise CheckFailed
+
+
+@app.command()
+def info(model: Model, as_json: Json = False, output: Out = None) -> None:
+    """Layers, MACs, parameters, formats and bytes of MODEL."""
+    from .summary import network_summary
+
+    _emit(network_summary(_network(model)), as_json, output)
+
+
+@app.command("map")
+def map_verb(
+    model: Model,
+    machine: MachineName,
+    settings: Settings = None,
+    as_json: Json = False,
+    output: Out = None,
+) -> None:
+    """How MODEL lies on the machine: tiles, loop order, buffers."""
+    from .summary import mapping_summary
+
+    _emit(mapping_summary(_network(model), _machine(machine, settings)), as_json, output)
+
+
+@app.command()
+def simulate(
+    model: Model,
+    machine: MachineName,
+    settings: Settings = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option("--trace", metavar="FILE", help="every command's span, for Perfetto"),
+    ] = None,
+    as_json: Json = False,
+    output: Out = None,
+) -> None:
+    """Cycles, stalls, bytes and event energy of one inference."""
+    from .simulation import simulate_network, write_trace
+
+    program, result, value = simulate_network(_network(model), _machine(machine, settings))
+    if trace is not None:
+        write_trace(trace, program, result)
+    _emit(value, as_json, output)
+
+
+@app.command()
+def rtl(
+    model: Model,
+    machine: MachineName,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="where the files go")],
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Verilog, memory image and manifest in DIR."""
+    from ..mapper.lower import map_network
+    from ..rtl.export import export_rtl
+
+    program = map_network(_network(model), _machine(machine, settings))
+    files = export_rtl(program, output)
+    _emit({"kind": "rtl", "files": [str(path) for path in files]}, as_json)
+
+
+@app.command()
+def verify(
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="a .bw file or zoo:NAME")] = None,
+    machine: Annotated[
+        str | None,
+        typer.Option("--machine", metavar="NAME|FILE", help="a preset's name or a .toml file"),
+    ] = None,
+    settings: Settings = None,
+    images: Annotated[int, typer.Option("--images", min=1, help="seeded random inputs")] = 4,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="FILE", help=".npz whose `x` holds inputs (B,C,H,W)"),
+    ] = None,
+    random: Annotated[
+        int | None,
+        typer.Option("--random", min=1, metavar="N", help="N random networks × random machines"),
+    ] = None,
+    seed: Seed = 0,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="processes, with --random")] = 1,
+    as_json: Json = False,
+    output: Out = None,
+) -> None:
+    """Hold reference, model and RTL to equal bits, cycles, bytes."""
+    from .agreement import verify_network, verify_random
+
+    if random is not None:
+        if model is not None or machine is not None or settings or data is not None:
+            raise ValueError("--random draws networks and machines: give it no MODEL or --machine")
+        value = verify_random(random, seed=seed, jobs=jobs)
+    elif model is None or machine is None:
+        raise ValueError("verify takes MODEL and --machine, or --random N")
+    else:
+        value = verify_network(
+            _network(model), _machine(machine, settings), images=images, data=data, seed=seed
+        )
+    _emit(value, as_json, output)
+    if not value["agrees"]:
+        raise CheckFailed
+
+
+@app.command()
+def cost(
+    machine: MachineName,
+    target: Annotated[str, typer.Option("--target", help="ecp5-25k, ecp5-45k, ecp5-85k, …")],
+    settings: Settings = None,
+    pnr: Annotated[bool, typer.Option("--pnr", help="place and route, for Fmax")] = False,
+    as_json: Json = False,
+    output: Out = None,
+) -> None:
+    """LUT, FF, DSP, BRAM and, placed, the clock on an FPGA."""
+    from .synthesis import machine_cost
+
+    _emit(machine_cost(_machine(machine, settings), target, pnr=pnr), as_json, output)
+
+
+@app.command()
+def report(
+    results: Annotated[
+        list[Path], typer.Argument(metavar="RESULT…", help="files that -o of other verbs wrote")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="the page")] = Path(
+        "report.html"
+    ),
+) -> None:
+    """One self-contained HTML page of results."""
+    from .files import read_result, write_text
+    from .report import render_report
+
+    write_text(output, render_report([read_result(path) for path in results]))
+    sys.stdout.write(f"{output}\n")
+
+
+@app.command()
+def machines(as_json: Json = False) -> None:
+    """The machines that ship."""
+    from .summary import machine_list
+
+    _emit(machine_list(), as_json)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """The tools of the flow; exit 1 when one is missing."""
+    from .doctor import examine
+
+    tools = examine()
+    _emit({"kind": "doctor", "tools": [dataclasses.asdict(tool) for tool in tools]}, as_json)
+    if any(tool.version is None for tool in tools):
+        raise CheckFailed
+
+
+def _complain(message: str) -> int:
+    line = " ".join(message.split())
+    sys.stderr.write(f"bitwright: {line}\n")
+    return 2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit code of one command line; `arguments` are the process's own by default."""
+    try:
+        given = sys.argv[1:] if arguments is None else arguments
+        code = app(args=given or ["--help"], prog_name="bitwright", standalone_mode=False)
+    except CheckFailed:
+        return 1
+    except (KeyboardInterrupt, typer.Abort):
+        sys.stderr.write("bitwright: interrupted\n")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as fault:
+        name = fault.filename if fault.filename is not None else "input or output"
+        return _complain(f"{name}: {fault.strerror or fault}")
+    except (ValueError, RuntimeError) as fault:
+        if os.environ.get("BITWRIGHT_TRACEBACK"):
+            raise
+        return _complain(str(fault))
+    except Exception as fault:
+        describe = getattr(fault, "format_message", None)  # a usage error of the parser
+        if describe is None:
+            raise
+        text = describe()
+        return _complain(text) if text else 2
+    return code if isinstance(code, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

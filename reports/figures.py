@@ -1,0 +1,185 @@
+"""Charts as inline SVG: they take the page's text colour, so light, dark and print all read.
+
+matplotlib is imported on the first call. Every function takes plain numbers and returns one `<svg>`
+element with a title for screen readers, no fonts embedded and no outside references.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["PALETTE", "bars", "stacked_bars", "timeline"]
+
+PALETTE = (
+    "#3b82c4",
+    "#e08a2e",
+    "#3a9d6b",
+    "#c8524f",
+    "#8a6fc0",
+    "#a8763e",
+    "#cf6fa5",
+    "#6f8089",
+    "#b0a52f",
+    "#2fa3ad",
+)
+"""Mid-tones: each has enough contrast on white and on near-black."""
+
+_INK = "#0102fd"
+"""Stands for the page's text colour while matplotlib draws."""
+_WIDTH_INCHES = 8.6
+
+
+def _start(height: float) -> tuple[Figure, Axes]:
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context({"font.size": 9, "axes.linewidth": 0.6}):
+        figure = Figure(figsize=(_WIDTH_INCHES, height), layout="constrained")
+        axes = figure.add_subplot()
+    axes.patch.set_visible(False)
+    figure.patch.set_visible(False)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(_INK)
+    axes.tick_params(colors=_INK, length=0, labelsize=9)
+    axes.tick_params(axis="x", length=3)
+    return figure, axes
+
+
+def _svg(figure: Figure, title: str) -> str:
+    from matplotlib import rc_context
+
+    stream = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
+        figure.savefig(
+            stream,
+            format="svg",
+            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
+        )
+    text = stream.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r' id="[A-Za-z.]+_\d+"', "", text)  # the same in every chart, referred to by none
+    text = re.sub(r"'DejaVu Sans'[^;\"]*sans-serif", "system-ui, sans-serif", text)
+    text = text.replace(_INK, "currentColor")
+    text = re.sub(r'<svg ([^>]*?)width="[^"]*"', r"<svg \1", text, count=1)
+    text = re.sub(r'<svg ([^>]*?)height="[^"]*"', r"<svg \1", text, count=1)
+    head, _, rest = text.partition(">")
+    label = escape(title, quote=True)
+    return f'{head} role="img" aria-label="{label}"><title>{escape(title)}</title>{rest}'.strip()
+
+
+def _thousands(value: float, _position: Any = None) -> str:
+    for limit, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit:
+            return f"{value / limit:.3g} {suffix}"
+    return f"{value:.3g}"
+
+
+def bars(title: str, values: Mapping[str, float], label: Callable[[float], str]) -> str:
+    """One horizontal bar a name, longest first, `label` of its value beside it, as SVG."""
+    rows = sorted(values.items(), key=lambda row: -row[1])
+    figure, axes = _start(0.5 + 0.27 * max(1, len(rows)))
+    total = sum(values.values()) or 1.0
+    top = max(values.values(), default=0) or 1.0
+    names = [name for name, _ in rows]
+    axes.barh(names, [value for _, value in rows], color=PALETTE[0], height=0.68)
+    for place, (_, value) in enumerate(rows):
+        note = f"{label(value)} · {value / total:.1%}"
+        axes.text(value + top * 0.008, place, note, va="center", color=_INK)
+    axes.invert_yaxis()
+    axes.set_xlim(0, top * 1.2)
+    axes.xaxis.set_visible(False)
+    axes.spines["bottom"].set_visible(False)
+    return _svg(figure, title)
+
+
+def stacked_bars(
+    title: str,
+    rows: Sequence[str],
+    parts: Mapping[str, Sequence[float]],
+    unit: str,
+    colors: Mapping[str, str] | None = None,
+) -> str:
+    """One horizontal bar a row, made of `parts` (a name and one value a row each), as SVG.
+
+    Parts that are zero in every row are left out of the chart and its legend.
+    """
+    shown = {name: values for name, values in parts.items() if any(values)}
+    figure, axes = _start(0.95 + 0.27 * max(1, len(rows)))
+    left = [0.0] * len(rows)
+    places = range(len(rows))
+    chosen = colors or {}
+    for number, (name, values) in enumerate(shown.items()):
+        color = chosen.get(name, PALETTE[number % len(PALETTE)])
+        axes.barh(places, values, left=left, color=color, height=0.7, label=name)
+        left = [start + value for start, value in zip(left, values, strict=True)]
+    axes.set_yticks(list(places), list(rows))
+    axes.invert_yaxis()
+    axes.xaxis.set_major_formatter(_thousands)
+    axes.set_xlabel(unit, color=_INK)
+    axes.margins(y=0.01)
+    if shown:
+        axes.legend(
+            loc="lower left",
+            bbox_to_anchor=(0, 1.0),
+            ncols=min(8, len(shown)),
+            frameon=False,
+            labelcolor=_INK,
+            handlelength=1,
+            handleheight=1,
+            columnspacing=1.2,
+            borderaxespad=0,
+        )
+    return _svg(figure, title)
+
+
+def timeline(
+    title: str,
+    units: Mapping[str, Sequence[tuple[int, int, int]]],
+    layers: Sequence[str],
+    cycles: int,
+) -> str:
+    """When each unit worked, one lane a unit and one colour a layer, as SVG.
+
+    Args:
+        title: what the chart shows.
+        units: for each unit its spans (start cycle, end cycle, layer number).
+        layers: names of the layers, for the legend.
+        cycles: length of the axis.
+    """
+    figure, axes = _start(0.95 + 0.42 * len(units) + 0.2 * (max(0, len(layers) - 1) // 8))
+    for place, spans in enumerate(units.values()):
+        by_layer: dict[int, list[tuple[int, int]]] = {}
+        for start, end, layer in spans:
+            by_layer.setdefault(layer, []).append((start, max(1, end - start)))
+        for layer, pieces in by_layer.items():
+            color = PALETTE[layer % len(PALETTE)]
+            axes.broken_barh(pieces, (place - 0.36, 0.72), facecolors=color, linewidth=0)
+    for number, name in enumerate(layers):
+        axes.broken_barh([], (0, 0), facecolors=PALETTE[number % len(PALETTE)], label=name)
+    axes.set_yticks(range(len(units)), list(units))
+    axes.set_ylim(len(units) - 0.5, -0.5)
+    axes.set_xlim(0, max(1, cycles))
+    axes.xaxis.set_major_formatter(_thousands)
+    axes.set_xlabel("cycle", color=_INK)
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1.0),
+        ncols=min(8, max(1, len(layers))),
+        frameon=False,
+        labelcolor=_INK,
+        handlelength=1,
+        handleheight=1,
+        columnspacing=1.2,
+        borderaxespad=0,
+    )
+    return _svg(figure, title)

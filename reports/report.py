@@ -1,0 +1,116 @@
+"""A report from results: which sections, in which order, under which verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import sections
+from .page import Page, Section, render
+from .units import amount, percent
+
+__all__ = ["build_page", "render_report"]
+
+Result = Mapping[str, Any]
+
+
+def _flatten(results: Sequence[Result]) -> list[Result]:
+    """The results with each demo's parts in its place."""
+    flat: list[Result] = []
+    for result in results:
+        if result["kind"] == "demo":
+            flat += [result["simulate"], result["stack"], result["verify"], result["cost"]]
+        else:
+            flat.append(result)
+    return flat
+
+
+def clock_of(value: Result, costs: Sequence[Result]) -> tuple[float, str]:
+    """(hertz, words for it): the lower of the machine's clock and its placed Fmax."""
+    nominal = float(value["clock_hz"])
+    placed = [
+        cost
+        for cost in costs
+        if cost["machine_digest"] == value["machine_digest"] and cost["fmax_mhz"] is not None
+    ]
+    if placed:
+        best = max(placed, key=lambda cost: cost["fmax_mhz"])
+        if best["fmax_mhz"] * 1e6 < nominal:
+            return best["fmax_mhz"] * 1e6, f"{best['fmax_mhz']:.1f} MHz, placed on {best['target']}"
+    return nominal, f"the machine's {nominal / 1e6:g} MHz"
+
+
+def _verdict(verifications: Sequence[Result]) -> dict[str, Any] | None:
+    if not verifications:
+        return None
+    cases = sum(value["cases"] for value in verifications)
+    if all(value["agrees"] for value in verifications):
+        text = f"Verified: bits, cycles and bytes are equal in model and RTL, {amount(cases)} runs."
+        return {"good": True, "text": text}
+    wrong = sum(value["mismatches"] for value in verifications)
+    cycles = max(value["cycle_difference"] for value in verifications)
+    moved = max(value["byte_difference"] for value in verifications)
+    text = (
+        f"Not verified: of {amount(cases)} runs {amount(wrong)} differ in bits; cycles differ by up "
+        f"to {amount(cycles)}, bytes by up to {amount(moved)}."
+    )
+    return {"good": False, "text": text}
+
+
+def build_page(results: Sequence[Result]) -> Page:
+    """The page of some results: what was asked first, then time, cost and provenance.
+
+    Raises:
+        ValueError: there is no result, or one lacks a key that its kind has.
+    """
+    if not results:
+        raise ValueError("a report needs at least one result")
+    try:
+        return _build_page(results)
+    except (KeyError, TypeError) as fault:
+        raise ValueError(f"a result lacks {fault}: write it again with this version of bitwright") from None
+
+
+def _build_page(results: Sequence[Result]) -> Page:
+    parts = _flatten(results)
+    costs = [part for part in parts if part["kind"] == "cost"]
+    runs = [part for part in parts if part["kind"] == "simulate"]
+    checks = [part for part in parts if part["kind"] == "verify"]
+    demos = [result for result in results if result["kind"] == "demo"]
+
+    facts: list[Mapping[str, str]] = []
+    body: list[Section] = []
+    for demo in demos:
+        last = demo["accuracy"]["rows"][-1]
+        note = f"{last['name']}, {amount(demo['accuracy']['images'])} test images"
+        facts.append({"label": "Accuracy", "value": percent(last["accuracy"]), "note": note})
+    if runs:
+        clock, words = clock_of(runs[0], costs)
+        facts += sections.total_facts(runs[0], clock, words)
+    facts += [sections.cost_fact(cost) for cost in costs]
+    body += [sections.accuracy_section(demo["accuracy"]) for demo in demos]
+    body += [sections.verification_section(check) for check in checks]
+    for run in runs:
+        clock, words = clock_of(run, costs)
+        title = f"{run['network']} on {run['machine']}"
+        body.append(sections.simulation_section(run, clock, words, title))
+    body += [sections.cost_section(cost) for cost in costs]
+    body += [sections.phase_section(demo["phases"]) for demo in demos]
+    for result in results:
+        if result.get("provenance"):
+            body.append(sections.provenance_section(result["provenance"]))
+
+    first = runs[0] if runs else (checks + costs)[0]
+    names = [str(first[key]) for key in ("network", "machine", "target") if first.get(key)]
+    return Page(
+        title=demos[0]["title"] if demos else " on ".join(names[:2]),
+        subtitle=demos[0]["subtitle"] if demos else "Bitwright report",
+        verdict=_verdict(checks),
+        facts=facts,
+        sections=body,
+    )
+
+
+def render_report(results: Sequence[Result]) -> str:
+    """The HTML page of some results; raises as `build_page`."""
+    return render(build_page(results))

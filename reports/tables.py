@@ -1,0 +1,236 @@
+"""Results as tables on a terminal: one table a kind of result, numbers to stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from .units import amount, energy, percent, seconds, size
+
+__all__ = ["show"]
+
+_PLAIN_WIDTH = 200
+"""Columns where stdout is no terminal: a pipe or a file cuts no line."""
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_PLAIN_WIDTH)
+    return console
+
+
+def _table(
+    heads: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    text: Iterable[int] = (0,),
+    title: str | None = None,
+) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    columns = set(text)
+    for number, head in enumerate(heads):
+        table.add_column(head, justify="left" if number in columns else "right")
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    return table
+
+
+def _shape(tensor: dict[str, Any]) -> str:
+    return "×".join(str(n) for n in tensor["shape"])
+
+
+def _info(value: dict[str, Any], console: Console) -> None:
+    console.print(
+        f"{value['network']}: {amount(value['macs'])} multiply-accumulates, "
+        f"{amount(value['parameters'])} parameters, {size(value['bytes'])} of weights and biases; "
+        f"input {_shape(value['input'])} {value['input']['format']}"
+    )
+    console.print(
+        _table(
+            ("layer", "kind", "weights", "output", "", "MACs", "parameters", "bytes"),
+            (
+                (
+                    layer["name"],
+                    layer["kind"],
+                    layer["weights"] or "",
+                    _shape(layer["output"]),
+                    layer["output"]["format"],
+                    amount(layer["macs"]),
+                    amount(layer["parameters"]),
+                    amount(layer["bytes"]),
+                )
+                for layer in value["layers"]
+            ),
+            text=(0, 1, 2, 3, 4),
+        )
+    )
+
+
+def _map(value: dict[str, Any], console: Console) -> None:
+    console.print(
+        f"{value['network']} on {value['machine']}: {amount(value['commands'])} commands, "
+        f"{size(value['memory_bytes'])} of memory"
+    )
+    console.print(
+        _table(
+            ("layer", "loop order", "tiles", "buffers", "cycles"),
+            (
+                (
+                    layer["name"],
+                    layer["order"],
+                    layer["tiles"],
+                    layer["buffers"],
+                    amount(layer["objective_value"]),
+                )
+                for layer in value["layers"]
+            ),
+            text=(0, 1, 2, 3),
+        )
+    )
+
+
+def _simulate(value: dict[str, Any], console: Console) -> None:
+    total = value["total"]
+    console.print(
+        f"{value['network']} on {value['machine']} ({value['fidelity']}): "
+        f"{amount(total['cycles'])} cycles = {seconds(total['cycles'] / value['clock_hz'])} at "
+        f"{value['clock_hz'] / 1e6:g} MHz, utilization {percent(total['utilization'])}"
+    )
+    console.print(
+        f"DRAM {amount(total['dram_read_bytes'])} bytes read, "
+        f"{amount(total['dram_write_bytes'])} written; event energy {energy(total['energy_pj'])} "
+        f"at {value['node_nm']} nm (counted events × table; not FPGA power)"
+    )
+    console.print(
+        _table(
+            ("layer", "cycles", "utilization", "read", "written", "energy", "stalled on"),
+            (
+                (
+                    layer["name"],
+                    amount(layer["cycles"]),
+                    percent(layer["utilization"]),
+                    amount(layer["read_bytes"]),
+                    amount(layer["write_bytes"]),
+                    energy(layer["energy_pj"]),
+                    _worst(layer["stall_cycles"]),
+                )
+                for layer in value["layers"]
+            ),
+            text=(0, 6),
+        )
+    )
+
+
+def _worst(stalls: dict[str, int]) -> str:
+    rows = sorted(stalls.items(), key=lambda row: -row[1])
+    return ", ".join(f"{name} {amount(count)}" for name, count in rows[:2] if count)
+
+
+def _verify(value: dict[str, Any], console: Console) -> None:
+    verdict = "agree" if value["agrees"] else "DIFFER"
+    console.print(
+        f"reference, cycle model and RTL {verdict}: {amount(value['cases'])} cases, "
+        f"{amount(value['mismatches'])} mismatches, largest cycle difference "
+        f"{amount(value['cycle_difference'])}, largest byte difference "
+        f"{amount(value['byte_difference'])}"
+    )
+    console.print(
+        f"{amount(value['rtl_cycles'])} cycles in RTL, {amount(value['model_cycles'])} in the model"
+        f"; {value['seconds']:.1f} s"
+    )
+    if value.get("unmapped"):
+        console.print(f"{amount(value['unmapped'])} drawn networks fit no mapping and were left out")
+    for failure in value.get("failures", ()):
+        console.print(failure, soft_wrap=True)
+
+
+def _cost(value: dict[str, Any], console: Console) -> None:
+    console.print(f"{value['machine']} on {value['target']}, out of context: {value['verdict']}")
+    rows = [
+        (name.upper(), amount(value[name]) if value[name] is not None else "–")
+        for name in ("lut", "ff", "dsp", "bram")
+    ]
+    if value["fmax_mhz"] is not None:
+        rows.append(("Fmax", f"{value['fmax_mhz']:.1f} MHz"))
+    console.print(_table(("", ""), rows))
+
+
+def _machines(value: dict[str, Any], console: Console) -> None:
+    console.print(
+        _table(
+            ("machine", "template", "rows", "columns", "int8 lanes", "MACs/cycle", "buffers", "bus"),
+            (
+                (
+                    row["name"],
+                    row["template"],
+                    row["rows"],
+                    row["cols"],
+                    row["lanes_int8"],
+                    row["macs_per_cycle"],
+                    size(row["buffer_bytes"]),
+                    f"{row['bus_bits']} bit",
+                )
+                for row in value["machines"]
+            ),
+            text=(0, 1),
+        )
+    )
+
+
+def _doctor(value: dict[str, Any], console: Console) -> None:
+    console.print(
+        _table(
+            ("tool", "version", ""),
+            ((row["tool"], row["version"] or "missing", row["hint"]) for row in value["tools"]),
+            text=(0, 1, 2),
+        )
+    )
+
+
+def _files(value: dict[str, Any], console: Console) -> None:
+    for path in value["files"]:
+        console.print(path, soft_wrap=True)
+
+
+def _demo(value: dict[str, Any], console: Console) -> None:
+    accuracy = value["accuracy"]
+    console.print(
+        _table(
+            ("network", "test accuracy"),
+            [(row["name"], percent(row["accuracy"])) for row in accuracy["rows"]],
+            title=f"Accuracy on {amount(accuracy['images'])} test images",
+        )
+    )
+    _simulate(value["simulate"], console)
+    _simulate(value["stack"], console)
+    _verify(value["verify"], console)
+    _cost(value["cost"], console)
+    console.print(
+        _table(
+            ("phase", "seconds"),
+            [(row["name"], f"{row['seconds']:.1f}") for row in value["phases"]],
+        )
+    )
+    console.print(f"report: {value['report']}", soft_wrap=True)
+
+
+_KINDS = {
+    "info": _info,
+    "map": _map,
+    "simulate": _simulate,
+    "verify": _verify,
+    "cost": _cost,
+    "machines": _machines,
+    "doctor": _doctor,
+    "rtl": _files,
+    "demo": _demo,
+}
+
+
+def show(value: dict[str, Any]) -> None:
+    """Nothing; prints the result's table on stdout, by its `kind`."""
+    _KINDS[value["kind"]](value, _console())

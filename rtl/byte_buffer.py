@@ -1,0 +1,109 @@
+"""A buffer that is read and written at any byte."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import Component, In, Out
+
+__all__ = ["ByteBuffer"]
+
+
+class ByteBuffer(Component):
+    """Byte-addressed memory, one read (latency 2) and one write port (visible after 2), each 1 a cycle.
+
+    Even and odd words lie in two banks, so that an access at any byte touches each bank at most once.
+    Addresses wrap at `size_bytes`.
+
+    Args:
+        size_bytes: capacity, a power of two, at least two words.
+        word_bytes: width of a bank, a power of two.
+        write_bytes, read_bytes: width of the ports, at most a word.
+
+    Ports:
+        write: `w_en`, `w_addr`, `w_data`, `w_mask` (a bit a byte).
+        read: `r_addr` is taken when `r_en`; `r_data` is registered and holds while `r_en` is low.
+    """
+
+    def __init__(self, *, size_bytes: int, word_bytes: int, write_bytes: int, read_bytes: int) -> None:
+        for name, value in (("write_bytes", write_bytes), ("read_bytes", read_bytes)):
+            if not 1 <= value <= word_bytes:
+                raise ValueError(f"{name} must be from 1 to {word_bytes}, not {value}")
+        if size_bytes & (size_bytes - 1) or size_bytes < 2 * word_bytes:
+            raise ValueError(f"size_bytes must be a power of two from {2 * word_bytes} on, not {size_bytes}")
+        self.size_bytes = size_bytes
+        self.word_bytes = word_bytes
+        self.write_bytes = write_bytes
+        self.read_bytes = read_bytes
+        address_bits = (size_bytes - 1).bit_length()
+        super().__init__(
+            {
+                "w_en": In(1),
+                "w_addr": In(address_bits),
+                "w_data": In(8 * write_bytes),
+                "w_mask": In(write_bytes),
+                "r_en": In(1),
+                "r_addr": In(address_bits),
+                "r_data": Out(8 * read_bytes),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        word = self.word_bytes
+        shift = word.bit_length() - 1
+        depth = self.size_bytes // (2 * word)
+        m.submodules.even = even = Memory(shape=8 * word, depth=depth, init=[])
+        m.submodules.odd = odd = Memory(shape=8 * word, depth=depth, init=[])
+
+        # Write: rotate once, registered; both banks take the same rotated bytes under their own mask.
+        offset = self.w_addr[:shift]
+        rotated = Signal(8 * word)
+        mask = Signal(2 * word)
+        index = Signal(len(self.w_addr) - shift)
+        spread = Signal(16 * word)
+        wide_mask = Signal(2 * word)
+        m.d.comb += [
+            spread.eq(self.w_data << (offset << 3)),
+            wide_mask.eq(Mux(self.w_en, self.w_mask, 0) << offset),
+        ]
+        m.d.sync += [
+            rotated.eq(spread[: 8 * word] | spread[8 * word :]),
+            mask.eq(wide_mask),
+            index.eq(self.w_addr[shift:]),
+        ]
+        is_odd = index[0]
+        for bank, low_is_here in ((even, ~is_odd), (odd, is_odd)):
+            port = bank.write_port(granularity=8)
+            line = (index + 1)[1:] if bank is even else index[1:]
+            m.d.comb += [
+                port.addr.eq(line[: len(port.addr)]),
+                port.data.eq(rotated),
+                port.en.eq(Mux(low_is_here, mask[:word], mask[word:])),
+            ]
+
+        # Read: both banks, then rotate and register.
+        read_index = self.r_addr[shift:]
+        held_offset = Signal(shift or 1)
+        held_odd = Signal()
+        words = {}
+        for name, bank in (("even", even), ("odd", odd)):
+            port = bank.read_port()
+            line = (read_index + 1)[1:] if bank is even else read_index[1:]
+            m.d.comb += [port.addr.eq(line[: len(port.addr)]), port.en.eq(self.r_en)]
+            words[name] = port.data
+        both = Signal(16 * word)
+        m.d.comb += both.eq(
+            Mux(
+                held_odd,
+                Cat(words["odd"], words["even"]),
+                Cat(words["even"], words["odd"]),
+            )
+        )
+        with m.If(self.r_en):
+            m.d.sync += [
+                held_offset.eq(self.r_addr[:shift] if shift else 0),
+                held_odd.eq(read_index[0]),
+                self.r_data.eq(both >> (held_offset << 3)),
+            ]
+        return m

@@ -1,0 +1,327 @@
+"""EXECUTE: the loop nest that drives the array, tile by tile, and hands tiles to POST."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import data, stream
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import Component, In, Out
+
+from ..mapper.isa import COMMAND_BITS, TOKENS, Opcode
+from ..mapper.machine import Machine
+from .axi import clog2_shape
+from .commands import command_layout
+from .countdown import Countdown
+
+__all__ = ["Execute", "job_layout"]
+
+
+def job_layout() -> data.StructLayout:
+    """An accumulator tile that POST is to drain."""
+    return data.StructLayout(
+        {
+            "bank": 1,
+            "tile_x": 9,  # pixels, as clipped
+            "tile_y": 9,
+            "out": 20,  # of column 0's first written pixel
+            "param": 12,  # line of the group's first parameters
+            "cols": 5,
+            "rows": 7,  # valid rows
+            "post": TOKENS,  # when its last result is written
+        }
+    )
+
+
+class Execute(Component):
+    """Runs GEOMETRY, OUTPUT and EXEC: one issue a cycle; TILE takes one cycle before each tile.
+
+    IDLE takes a command; TILE clips the next accumulator tile and waits for a free bank (of two); ISSUE runs
+    fy, fx, sets and the tile's pixels. GEOMETRY and OUTPUT wait until no drain is pending.
+
+    Ports:
+        command, present, take, post: command stream; tokens there, taken, posted (operands all read).
+        act_addr, weight_en, weight_line, weight_set, acc_*: the issue of this cycle.
+        job, job_ready: tiles for POST; `job_ready` counts those whose accumulators are complete.
+        drained: POST has read a tile's last accumulator; finished: has written its last result.
+        output: the fields of the last OUTPUT command, for POST.
+        act_col: bytes between the columns' operands, of the last GEOMETRY.
+        idle: no command or tile is pending.
+    """
+
+    def __init__(self, *, machine: Machine) -> None:
+        self.machine = machine
+        array = machine.array
+        self.lanes = array.lanes(8, 8)
+        self.sets = array.weight_word_bits // (8 * self.lanes)
+        super().__init__(
+            {
+                "command": In(stream.Signature(COMMAND_BITS)),
+                "present": In(TOKENS),
+                "take": Out(TOKENS),
+                "post": Out(TOKENS),
+                "act_addr": Out(20),
+                "act_col": Out(20),
+                "weight_en": Out(1),
+                "weight_line": Out(clog2_shape(machine.weight_lines)),
+                "weight_set": Out(clog2_shape(self.sets)),
+                "acc_en": Out(1),
+                "acc_fresh": Out(1),
+                "acc_bank": Out(1),
+                "acc_index": Out(range(array.acc_depth)),
+                "job": Out(stream.Signature(job_layout())),
+                "drained": In(1),
+                "finished": In(1),
+                "output": Out(command_layout(Opcode.OUTPUT)),
+                "idle": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        machine = self.machine
+        payload = self.command.payload
+        layouts = {op: command_layout(op) for op in (Opcode.EXEC, Opcode.GEOMETRY, Opcode.OUTPUT)}
+        offered = {op: data.View(lay, payload[: lay.size]) for op, lay in layouts.items()}
+        geometry = Signal(layouts[Opcode.GEOMETRY])
+        run = Signal(layouts[Opcode.EXEC])
+        opcode = offered[Opcode.EXEC].opcode
+
+        # Banks and drains in flight.
+        banks_in_use = Signal(2)
+        pending = Signal(3)
+        opened = Signal()
+        handed = Signal()
+        m.d.sync += [
+            banks_in_use.eq(banks_in_use + opened - self.drained),
+            pending.eq(pending + handed - self.finished),
+        ]
+
+        # Where the current group and tile begin.
+        group = Signal(12)
+        left_x, left_y = Signal(12), Signal(12)
+        act_row, act_tile = Signal(20), Signal(20)
+        out_group, out_row, out_tile = Signal(20), Signal(20), Signal(20)
+        weight_group = Signal(16)
+        param_group = Signal(12)
+        tile_w = Mux(left_x < geometry.tile_x, left_x, geometry.tile_x)
+        tile_h = Mux(left_y < geometry.tile_y, left_y, geometry.tile_y)
+        last_tile_x, last_tile_y, last_group = (
+            Signal(name=name) for name in ("last_tile_x", "last_tile_y", "last_group")
+        )
+
+        # The issue.
+        width, height = Signal(9), Signal(9)
+        pixel_x, pixel_y = Countdown(9, name="pixel_x"), Countdown(9, name="pixel_y")
+        tap_s = Countdown(14, name="tap_s")
+        tap_x, tap_y = Countdown(8, name="tap_x"), Countdown(8, name="tap_y")
+        step_starts = Signal()
+        address = Signal(20)
+        row_start, set_start, run_start, filter_row = (
+            Signal(20, name=name) for name in ("row_start", "set_start", "run_start", "filter_row")
+        )
+        line = Signal(16)
+        weight_set = Signal(clog2_shape(self.sets))
+        fresh = Signal()
+        bank = Signal()
+        index = Signal(range(machine.array.acc_depth))
+        issuing = Signal()
+        tile_done = pixel_x.last & pixel_y.last & tap_s.last & tap_x.last & tap_y.last
+        command_done = tile_done & last_tile_x & last_tile_y & last_group
+
+        m.d.comb += [
+            self.act_addr.eq(address),
+            self.act_col.eq(geometry.act_col),
+            self.weight_line.eq(line),
+            self.weight_set.eq(weight_set),
+            self.weight_en.eq(issuing & step_starts & (weight_set == 0)),
+            self.acc_en.eq(issuing),
+            self.acc_fresh.eq(fresh),
+            self.acc_bank.eq(bank),
+            self.acc_index.eq(index),
+        ]
+
+        # Jobs: handed over with a tile's last issue, ready once the accumulators are written.
+        layout = job_layout()
+        m.submodules.jobs = jobs = SyncFIFO(width=layout.size, depth=2)
+        job = Signal(layout)
+        delay = Signal(machine.timing.array_latency - 1)
+        complete = Signal(2)
+        job_taken = self.job.valid & self.job.ready
+        m.d.comb += [
+            job.bank.eq(bank),
+            job.tile_x.eq(width),
+            job.tile_y.eq(height),
+            job.out.eq(out_tile),
+            job.param.eq(param_group),
+            job.cols.eq(run.cols),
+            job.rows.eq(Mux(last_group, run.rows_last, machine.array.rows)),
+            job.post.eq(Mux(command_done, run.post_drain, 0)),
+            handed.eq(issuing & tile_done & run.last),
+            jobs.w_data.eq(job),
+            jobs.w_en.eq(handed),
+            self.job.payload.eq(jobs.r_data),
+            self.job.valid.eq(jobs.r_rdy & (complete != 0)),
+            jobs.r_en.eq(job_taken),
+        ]
+        m.d.sync += [
+            delay.eq((delay << 1) | handed),
+            complete.eq(complete + delay[-1] - job_taken),
+        ]
+
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += self.idle.eq(~self.command.valid & (pending == 0))
+                wait = offered[Opcode.EXEC].wait
+                allowed = ((self.present & wait) == wait) & ((opcode == Opcode.EXEC) | (pending == 0))
+                with m.If(self.command.valid & allowed):
+                    m.d.comb += [self.command.ready.eq(1), self.take.eq(wait)]
+                    with m.Switch(opcode):
+                        with m.Case(Opcode.GEOMETRY):
+                            m.d.sync += geometry.eq(offered[Opcode.GEOMETRY])
+                        with m.Case(Opcode.OUTPUT):
+                            m.d.sync += self.output.eq(offered[Opcode.OUTPUT])
+                        with m.Case(Opcode.EXEC):
+                            start = offered[Opcode.EXEC]
+                            m.d.sync += [
+                                run.eq(start),
+                                group.eq(0),
+                                left_x.eq(start.region_x),
+                                left_y.eq(start.region_y),
+                                act_row.eq(start.act),
+                                act_tile.eq(start.act),
+                                out_group.eq(start.out),
+                                out_row.eq(start.out),
+                                out_tile.eq(start.out),
+                                weight_group.eq(start.weight),
+                                param_group.eq(start.param),
+                            ]
+                            m.next = "TILE"
+            with m.State("TILE"):
+                m.d.sync += [
+                    width.eq(tile_w),
+                    height.eq(tile_h),
+                    last_tile_x.eq(left_x <= geometry.tile_x),
+                    last_tile_y.eq(left_y <= geometry.tile_y),
+                    last_group.eq(group == run.groups - 1),
+                    step_starts.eq(1),
+                    *(start.eq(act_tile) for start in (address, row_start, set_start, run_start)),
+                    filter_row.eq(act_tile),
+                    line.eq(weight_group),
+                    weight_set.eq(0),
+                    fresh.eq(run.first),
+                    index.eq(0),
+                ]
+                pixel_x.load(m, tile_w)
+                pixel_y.load(m, tile_h)
+                tap_s.load(m, geometry.sets)
+                tap_x.load(m, geometry.fx)
+                tap_y.load(m, geometry.fy)
+                with m.If(~run.first | (banks_in_use != 2)):
+                    m.d.comb += opened.eq(run.first)
+                    m.next = "ISSUE"
+            with m.State("ISSUE"):
+                m.d.comb += issuing.eq(1)
+                m.d.sync += [index.eq(index + 1), step_starts.eq(0)]
+                base, stride = Signal(20), Signal(20)
+                onward = base + stride
+
+                def step(source: Value, by: Value, *starts: Signal) -> None:
+                    """The next address is `source` + `by`, where all `starts` begin anew."""
+                    m.d.comb += [base.eq(source), stride.eq(by)]
+                    m.d.sync += [start.eq(onward) for start in (address, *starts)]
+
+                with m.If(~pixel_x.last):
+                    pixel_x.step(m)
+                    step(address, geometry.pixel_x)
+                with m.Elif(~pixel_y.last):
+                    pixel_x.load(m, width)
+                    pixel_y.step(m)
+                    step(row_start, geometry.pixel_y, row_start)
+                with m.Else():
+                    pixel_x.load(m, width)
+                    pixel_y.load(m, height)
+                    m.d.sync += [step_starts.eq(1), index.eq(0), fresh.eq(0)]
+                    if self.sets > 1:
+                        m.d.sync += weight_set.eq(weight_set + 1)
+                        with m.If(weight_set == self.sets - 1):
+                            m.d.sync += line.eq(line + 1)
+                    else:
+                        m.d.sync += line.eq(line + 1)
+                    with m.If(~tap_s.last):
+                        tap_s.step(m)
+                        step(set_start, self.lanes, set_start, row_start)
+                    with m.Elif(~tap_x.last):
+                        tap_s.load(m, geometry.sets)
+                        tap_x.step(m)
+                        step(run_start, geometry.tap_x, run_start, set_start, row_start)
+                    with m.Elif(~tap_y.last):
+                        tap_s.load(m, geometry.sets)
+                        tap_x.load(m, geometry.fx)
+                        tap_y.step(m)
+                        step(filter_row, geometry.tap_y, filter_row, run_start, set_start, row_start)
+                    with m.Else():
+                        m.next = "TILE"
+                        self._next_tile(
+                            m,
+                            geometry=geometry,
+                            run=run,
+                            last_x=last_tile_x,
+                            last_y=last_tile_y,
+                            left=(left_x, left_y),
+                            act=(act_row, act_tile),
+                            out=(out_group, out_row, out_tile),
+                        )
+                        with m.If(run.last):
+                            m.d.sync += bank.eq(~bank)
+                        with m.If(last_tile_x & last_tile_y):
+                            m.d.sync += [
+                                group.eq(group + 1),
+                                weight_group.eq(weight_group + geometry.weight_group),
+                                param_group.eq(param_group + machine.row_groups),
+                            ]
+                            with m.If(last_group):
+                                m.d.comb += self.post.eq(run.post)
+                                m.next = "IDLE"
+        return m
+
+    def _next_tile(
+        self,
+        m: Module,
+        *,
+        geometry: data.View,
+        run: data.View,
+        last_x: Value,
+        last_y: Value,
+        left: tuple[Signal, Signal],
+        act: tuple[Signal, Signal],
+        out: tuple[Signal, Signal, Signal],
+    ) -> None:
+        """Step to the next tile of the region, or to the next group's first."""
+        left_x, left_y = left
+        act_row, act_tile = act
+        out_group, out_row, out_tile = out
+        with m.If(~last_x):
+            m.d.sync += [
+                left_x.eq(left_x - geometry.tile_x),
+                act_tile.eq(act_tile + geometry.act_tile_x),
+                out_tile.eq(out_tile + self.output.tile_x),
+            ]
+        with m.Else():
+            m.d.sync += left_x.eq(run.region_x)
+            with m.If(~last_y):
+                m.d.sync += [
+                    left_y.eq(left_y - geometry.tile_y),
+                    act_row.eq(act_row + geometry.act_tile_y),
+                    act_tile.eq(act_row + geometry.act_tile_y),
+                    out_row.eq(out_row + self.output.tile_y),
+                    out_tile.eq(out_row + self.output.tile_y),
+                ]
+            with m.Else():
+                m.d.sync += [
+                    left_y.eq(run.region_y),
+                    act_row.eq(run.act),
+                    act_tile.eq(run.act),
+                    out_group.eq(out_group + self.output.group),
+                    out_row.eq(out_group + self.output.group),
+                    out_tile.eq(out_group + self.output.group),
+                ]

@@ -1,0 +1,262 @@
+"""LOAD: memory to buffers, and padding."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, stream
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import Component, In, Out
+
+from ..mapper.isa import COMMAND_BITS, TOKENS, LoadTarget, Opcode
+from ..mapper.machine import Machine
+from .axi import ADDRESS_BITS, beats_touched, burst_beats, clog2_shape
+from .commands import command_layout
+
+__all__ = ["Load"]
+
+
+def row_layout(bus_bytes: int) -> data.StructLayout:
+    """A row for the data side: where its bytes go and how many they are."""
+    return data.StructLayout(
+        {
+            "fill": 1,
+            "value": 8,
+            "target": 2,
+            "cols": 16,
+            "dst": 20,
+            "offset": clog2_shape(bus_bytes),  # of the first byte in the first beat
+            "run": 20,
+            "wrap": 10,
+            "last": 1,  # row of its command
+            "post": TOKENS,
+        }
+    )
+
+
+class Load(Component):
+    """Runs LOAD and FILL: bursts one a cycle ahead of the data, one beat a cycle into the buffers.
+
+    Address side: IDLE takes a command when its tokens are there; ROW (one cycle a row) hands the row to the
+    data side; BURST asks for the row's bursts, at most `read_outstanding` granted and not ended. Data side:
+    one beat a cycle from memory or, for FILL, from the value. The last beat of a command posts its tokens.
+
+    Ports:
+        command, present, take, post: command stream; tokens there, taken, posted.
+        ar_request, ar_address, ar_beats, ar_grant: to the read arbiter.
+        r_valid, r_last, r_data, r_ready: its beats.
+        act_*: byte writes for the activation banks whose bit in `act_cols` is set.
+        weight_*, param_*: unit writes for the line buffers.
+        idle: no command, row or beat is pending.
+    """
+
+    def __init__(self, *, machine: Machine) -> None:
+        self.machine = machine
+        bus = machine.bus
+        act_address_bits = (machine.buffers.activation_bytes - 1).bit_length()
+        weight_units = machine.weight_line_bits // bus.data_bits
+        param_units = machine.param_line_bits // bus.data_bits
+        super().__init__(
+            {
+                "base": In(ADDRESS_BITS),
+                "command": In(stream.Signature(COMMAND_BITS)),
+                "present": In(TOKENS),
+                "take": Out(TOKENS),
+                "post": Out(TOKENS),
+                "ar_request": Out(1),
+                "ar_address": Out(ADDRESS_BITS),
+                "ar_beats": Out(range(bus.max_burst + 1)),
+                "ar_grant": In(1),
+                "r_valid": In(1),
+                "r_last": In(1),
+                "r_data": In(bus.data_bits),
+                "r_ready": Out(1),
+                "act_en": Out(1),
+                "act_cols": Out(machine.array.cols),
+                "act_addr": Out(act_address_bits),
+                "act_mask": Out(machine.bus_bytes),
+                "data": Out(bus.data_bits),
+                "weight_en": Out(1),
+                "weight_line": Out(clog2_shape(machine.weight_lines)),
+                "weight_unit": Out(clog2_shape(weight_units)),
+                "param_en": Out(1),
+                "param_line": Out(clog2_shape(machine.param_lines)),
+                "param_unit": Out(clog2_shape(param_units)),
+                "idle": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        layout = row_layout(self.machine.bus_bytes)
+        m.submodules.rows = rows = SyncFIFO(
+            width=layout.as_shape().width, depth=self.machine.queues.row_descriptors
+        )
+        address_idle = self._address_side(m, rows, layout)
+        data_idle = ~rows.r_rdy
+        self._data_side(m, rows, layout)
+        m.d.comb += self.idle.eq(address_idle & data_idle)
+        return m
+
+    def _address_side(self, m: Module, rows: SyncFIFO, layout: data.StructLayout) -> Signal:
+        machine = self.machine
+        bus_bytes = machine.bus_bytes
+        shift = bus_bytes.bit_length() - 1
+        fields = command_layout(Opcode.LOAD)
+        offered = data.View(fields, self.command.payload[: fields.size])
+        current = Signal(fields)
+        is_fill = Signal()
+        source = Signal(ADDRESS_BITS)  # of the row
+        plane_source = Signal(ADDRESS_BITS)
+        dst = Signal(20)
+        plane_dst = Signal(20)
+        rows_left = Signal(12)
+        planes_left = Signal(12)
+
+        row = Signal(layout)
+        m.d.comb += [
+            row.fill.eq(is_fill),
+            row.value.eq(current.address[:8]),
+            row.target.eq(current.target),
+            row.cols.eq(current.cols),
+            row.dst.eq(dst),
+            row.offset.eq(Mux(is_fill, 0, source[:shift])),
+            row.run.eq(current.run),
+            row.wrap.eq(current.wrap),
+            row.last.eq((rows_left == 1) & (planes_left == 1)),
+            row.post.eq(current.post),
+            rows.w_data.eq(row),
+        ]
+
+        # Bursts of the row.
+        burst_address = Signal(ADDRESS_BITS)
+        beats_left = Signal(21)
+        beats = burst_beats(
+            m,
+            address=burst_address,
+            beats_left=beats_left,
+            max_burst=machine.bus.max_burst,
+            bus_bytes=bus_bytes,
+        )
+        outstanding = Signal(range(machine.bus.read_outstanding + 1))
+        ended = self.r_valid & self.r_ready & self.r_last
+        m.d.comb += [self.ar_address.eq(burst_address), self.ar_beats.eq(beats)]
+        m.d.sync += outstanding.eq(outstanding + (self.ar_request & self.ar_grant) - ended)
+
+        def next_row() -> None:
+            """Step to the next row or plane; the state follows `row_was_last`."""
+            with m.If(rows_left != 1):
+                m.d.sync += [
+                    rows_left.eq(rows_left - 1),
+                    source.eq(source + current.src_row),
+                    dst.eq(dst + current.dst_row),
+                ]
+            with m.Else():
+                m.d.sync += [
+                    rows_left.eq(current.rows),
+                    planes_left.eq(planes_left - 1),
+                    source.eq(plane_source + current.src_plane),
+                    plane_source.eq(plane_source + current.src_plane),
+                    dst.eq(plane_dst + current.dst_plane),
+                    plane_dst.eq(plane_dst + current.dst_plane),
+                ]
+
+        idle = Signal()
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += idle.eq(~self.command.valid)
+                with m.If(self.command.valid & ((self.present & offered.wait) == offered.wait)):
+                    m.d.comb += [self.command.ready.eq(1), self.take.eq(offered.wait)]
+                    m.d.sync += [
+                        current.eq(offered),
+                        is_fill.eq(offered.opcode == Opcode.FILL),
+                        source.eq(self.base + offered.address),
+                        plane_source.eq(self.base + offered.address),
+                        dst.eq(offered.dst),
+                        plane_dst.eq(offered.dst),
+                        rows_left.eq(offered.rows),
+                        planes_left.eq(offered.planes),
+                    ]
+                    m.next = "ROW"
+            with m.State("ROW"):
+                m.d.comb += rows.w_en.eq(1)
+                m.d.sync += [
+                    burst_address.eq(source[shift:] << shift),
+                    beats_left.eq(beats_touched(source, current.run, bus_bytes)),
+                ]
+                with m.If(rows.w_rdy):
+                    with m.If(~is_fill):
+                        m.next = "BURST"
+                    with m.Else():
+                        next_row()
+                        with m.If(row.last):
+                            m.next = "IDLE"
+            with m.State("BURST"):
+                m.d.comb += self.ar_request.eq(outstanding != machine.bus.read_outstanding)
+                with m.If(self.ar_request & self.ar_grant):
+                    m.d.sync += [
+                        burst_address.eq(burst_address + (beats << shift)),
+                        beats_left.eq(beats_left - beats),
+                    ]
+                    with m.If(beats_left == beats):
+                        next_row()
+                        m.next = "ROW"
+                        with m.If(row.last):
+                            m.next = "IDLE"
+        return idle
+
+    def _data_side(self, m: Module, rows: SyncFIFO, layout: data.StructLayout) -> None:
+        bus_bytes = self.machine.bus_bytes
+        head = data.View(layout, rows.r_data)
+        started = Signal()
+        left_kept = Signal(21)  # bytes from the beat's low end to the row's end
+        cursor_kept = Signal(20)
+        unit_kept = Signal(10)
+        left = Signal(21)
+        cursor = Signal(20)
+        unit = Signal(10)
+        m.d.comb += [
+            left.eq(Mux(started, left_kept, head.run + head.offset)),
+            unit.eq(Mux(started, unit_kept, 0)),
+        ]
+        to_bytes = head.target == LoadTarget.ACTIVATION
+        before = Signal(signed(21))
+        m.d.comb += [
+            before.eq(head.dst - Mux(to_bytes, head.offset, 0)),
+            cursor.eq(Mux(started, cursor_kept, before)),
+            self.r_ready.eq(rows.r_rdy & ~head.fill),
+            self.data.eq(Mux(head.fill, head.value.replicate(bus_bytes), self.r_data)),
+        ]
+
+        mask = Signal(bus_bytes)
+        for i in range(bus_bytes):
+            after_start = started | (head.offset <= i)
+            m.d.comb += mask[i].eq(after_start & (left > i))
+
+        beat = Signal()
+        last_beat = Signal()
+        m.d.comb += [
+            beat.eq(rows.r_rdy & (head.fill | self.r_valid)),
+            last_beat.eq(left <= bus_bytes),
+            self.act_addr.eq(cursor),
+            self.act_cols.eq(head.cols),
+            self.act_mask.eq(mask),
+            self.weight_line.eq(cursor),
+            self.weight_unit.eq(unit),
+            self.param_line.eq(cursor),
+            self.param_unit.eq(unit),
+            self.act_en.eq(beat & to_bytes),
+            self.weight_en.eq(beat & (head.target == LoadTarget.WEIGHT)),
+            self.param_en.eq(beat & (head.target == LoadTarget.PARAM)),
+        ]
+        with m.If(beat):
+            m.d.sync += [started.eq(~last_beat), left_kept.eq(left - bus_bytes)]
+            with m.If(to_bytes):
+                m.d.sync += cursor_kept.eq(cursor + bus_bytes)
+            with m.Elif(unit == head.wrap - 1):
+                m.d.sync += [unit_kept.eq(0), cursor_kept.eq(cursor + 1)]
+            with m.Else():
+                m.d.sync += [unit_kept.eq(unit + 1), cursor_kept.eq(cursor)]
+            with m.If(last_beat):
+                m.d.comb += rows.r_en.eq(1)
+                with m.If(head.last):
+                    m.d.comb += self.post.eq(head.post)

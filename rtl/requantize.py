@@ -1,0 +1,154 @@
+"""Requantiser: accumulator to int8, in six pipeline stages."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib.wiring import Component, In, Out
+
+__all__ = ["Requantizer"]
+
+DOUBLE, SINGLE, HALF_EVEN, SHIFT = range(4)
+"""Codes of `models.numerics.Rounding`."""
+
+
+class Requantizer(Component):
+    """acc → bias, multiply, round, zero point, clamp; latency 7, one value a cycle.
+
+    Bit-exact with `models/numerics.py`. Parameters of the channel come with the accumulator; rounding, zero
+    point and clamp are constant while values are in flight.
+
+    Ports:
+        acc: int of `acc_bits`; bias int32, multiplier int32, shift 0…31.
+        rounding, zero_point, clamp_low, clamp_high: of the OUTPUT command.
+        result: int9 within the clamp, 7 cycles later.
+    """
+
+    LATENCY = 7
+
+    def __init__(self, *, acc_bits: int) -> None:
+        if not 16 <= acc_bits <= 32:
+            raise ValueError(f"acc_bits must be from 16 to 32, not {acc_bits}")
+        super().__init__(
+            {
+                "acc": In(signed(acc_bits)),
+                "bias": In(signed(32)),
+                "multiplier": In(signed(32)),
+                "shift": In(5),
+                "rounding": In(2),
+                "zero_point": In(signed(9)),
+                "clamp_low": In(signed(9)),
+                "clamp_high": In(signed(9)),
+                "result": Out(signed(9)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+
+        # 1: bias (the mapper has proved that the sum fits 32 bits).
+        x = Signal(signed(32))
+        multiplier_1 = Signal(signed(32))
+        shift_1 = Signal(5)
+        m.d.sync += [
+            x.eq(self.acc + self.bias),
+            multiplier_1.eq(self.multiplier),
+            shift_1.eq(self.shift),
+        ]
+
+        # 2: four 16-bit partial products, each a hardware multiplier's size.
+        low_low = Signal(32)
+        low_high = Signal(signed(33))
+        high_low = Signal(signed(33))
+        high_high = Signal(signed(32))
+        shift_2 = Signal(5)
+        x_low, x_high = x[:16], x[16:].as_signed()
+        c_low, c_high = multiplier_1[:16], multiplier_1[16:].as_signed()
+        m.d.sync += [
+            low_low.eq(x_low * c_low),
+            low_high.eq(x_low * c_high),
+            high_low.eq(x_high * c_low),
+            high_high.eq(x_high * c_high),
+            shift_2.eq(shift_1),
+        ]
+
+        # 3: the 64-bit product.
+        product = Signal(signed(64))
+        shift_3 = Signal(5)
+        cross = low_high + high_low
+        m.d.sync += [
+            product.eq(Cat(low_low, high_high).as_signed() + (cross << 16)),
+            shift_3.eq(shift_2),
+        ]
+
+        # 4: TFLite's first rounding; the others shift by 31 more afterwards.
+        value = Signal(signed(64))
+        amount = Signal(6)
+        nudged = Signal(signed(64))
+        m.d.comb += nudged.eq(product + (1 << 30))
+        double = self.rounding == DOUBLE
+        m.d.sync += [
+            value.eq(Mux(double, nudged >> 31, product)),
+            amount.eq(Mux(double, shift_3, shift_3 + 31)),
+        ]
+
+        # 5: shift by bytes, keeping the highest bit shifted out and whether any below it was set.
+        coarse = Signal(signed(64))
+        coarse_dropped = Signal(8)
+        coarse_sticky = Signal()
+        fine = Signal(3)
+        bytes_out = amount[3:]
+        extended = Signal(signed(72))
+        m.d.comb += extended.eq(Cat(Const(0, 8), value).as_signed() >> (bytes_out << 3))
+        below = [Const(0, 1), Const(0, 1)]
+        below += [value[: 8 * (count - 1)].any() for count in range(2, 8)]
+        sticky = Signal()
+        with m.Switch(bytes_out):
+            for count, lost in enumerate(below):
+                with m.Case(count):
+                    m.d.comb += sticky.eq(lost)
+        m.d.sync += [
+            coarse.eq(extended[8:].as_signed()),
+            coarse_dropped.eq(extended[:8]),
+            coarse_sticky.eq(sticky),
+            fine.eq(amount[:3]),
+        ]
+
+        # 6: shift by bits, then round.
+        with_dropped = Cat(coarse_dropped, coarse).as_signed()
+        shifted = Signal(signed(72))
+        m.d.comb += shifted.eq(with_dropped >> fine)
+        lost_fine = Signal(8)
+        m.d.comb += lost_fine.eq(coarse_dropped & ~(Const(0xFF, 8) << fine))
+        quotient = Signal(signed(64))
+        half = Signal()
+        rest = Signal()
+        m.d.sync += [
+            quotient.eq(shifted[8:].as_signed()),
+            half.eq(shifted[7]),
+            rest.eq(coarse_sticky | shifted[:7].any() | lost_fine.any()),
+        ]
+
+        # 7: increment, zero point and clamp.
+        up = Signal()
+        with m.Switch(self.rounding):
+            with m.Case(DOUBLE):  # half away from zero
+                m.d.comb += up.eq(half & (rest | ~quotient[-1]))
+            with m.Case(SINGLE):  # half up
+                m.d.comb += up.eq(half)
+            with m.Case(HALF_EVEN):
+                m.d.comb += up.eq(half & (rest | quotient[0]))
+            with m.Case(SHIFT):
+                m.d.comb += up.eq(0)
+        # Anything beyond 10 bits clamps alike, so saturate first and add on few bits.
+        near = Signal(signed(11))
+        overflow = (quotient[10:] != 0) & (~quotient[10:] != 0)
+        m.d.comb += near.eq(Mux(overflow, Mux(quotient[-1], -1024, 1023), quotient[:11].as_signed()))
+        moved = Signal(signed(13))
+        m.d.comb += moved.eq(near + up + self.zero_point)
+        with m.If(moved < self.clamp_low):
+            m.d.sync += self.result.eq(self.clamp_low)
+        with m.Elif(moved > self.clamp_high):
+            m.d.sync += self.result.eq(self.clamp_high)
+        with m.Else():
+            m.d.sync += self.result.eq(moved)
+        return m

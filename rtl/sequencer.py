@@ -1,0 +1,137 @@
+"""SEQUENCER: fetches the program and hands each command to its unit."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import stream
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import Component, In, Out
+
+from ..mapper.isa import COMMAND_BITS, COMMAND_BYTES, Opcode, Unit, unit_of
+from ..mapper.machine import Machine
+from .axi import ADDRESS_BITS
+
+__all__ = ["Sequencer"]
+
+
+class Sequencer(Component):
+    """Fetch with credits, then one command a cycle to the unit queues.
+
+    A command whose last beat arrives at t is at the FIFO's head from t + 1; dispatched at t', it is at its
+    queue's head from t' + 1. Requests begin in the cycle after `start`.
+
+    Ports:
+        start, base, length: from CONTROL.
+        ar_request, ar_address, ar_beats, ar_grant: to the read arbiter.
+        r_valid, r_data: beats of its own reads; always taken.
+        load, exec, store: command streams.
+        idle: nothing left to fetch or dispatch.
+        error, error_command: sticky since `start`; an unknown opcode ends the program.
+    """
+
+    def __init__(self, *, machine: Machine) -> None:
+        self.machine = machine
+        beats = max(1, COMMAND_BITS // machine.bus.data_bits) * machine.queues.fetch_burst
+        super().__init__(
+            {
+                "start": In(1),
+                "base": In(ADDRESS_BITS),
+                "length": In(24),
+                "ar_request": Out(1),
+                "ar_address": Out(ADDRESS_BITS),
+                "ar_beats": Out(range(beats + 1)),
+                "ar_grant": In(1),
+                "r_valid": In(1),
+                "r_data": In(machine.bus.data_bits),
+                "load": Out(stream.Signature(COMMAND_BITS)),
+                "exec": Out(stream.Signature(COMMAND_BITS)),
+                "store": Out(stream.Signature(COMMAND_BITS)),
+                "idle": Out(1),
+                "error": Out(1),
+                "error_command": Out(24),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        queues = self.machine.queues
+        m.submodules.fifo = fifo = SyncFIFO(width=COMMAND_BITS, depth=queues.fetch_commands)
+
+        # Requests: whole commands, as many as there is room for.
+        to_fetch = Signal(24)
+        credits = Signal(range(queues.fetch_commands + 1), init=queues.fetch_commands)
+        address = Signal(ADDRESS_BITS)
+        count = Signal(range(queues.fetch_burst + 1))
+        beats_a_command = COMMAND_BITS // self.machine.bus.data_bits
+        dispatched = Signal()
+        m.d.comb += [
+            count.eq(Mux(to_fetch < queues.fetch_burst, to_fetch, queues.fetch_burst)),
+            self.ar_request.eq((count != 0) & (credits >= count)),
+            self.ar_address.eq(address),
+            self.ar_beats.eq(count * beats_a_command),
+        ]
+        granted = self.ar_request & self.ar_grant
+        m.d.sync += credits.eq(credits - Mux(granted, count, 0) + dispatched)
+        with m.If(granted):
+            m.d.sync += [
+                to_fetch.eq(to_fetch - count),
+                address.eq(address + (count << (COMMAND_BYTES.bit_length() - 1))),
+            ]
+
+        # Beats: gather a command, then push it. Credits guarantee the room.
+        if beats_a_command == 1:
+            m.d.comb += [fifo.w_data.eq(self.r_data), fifo.w_en.eq(self.r_valid)]
+        else:
+            gathered = Signal(COMMAND_BITS - self.machine.bus.data_bits)
+            beat = Signal(range(beats_a_command))
+            m.d.comb += [
+                fifo.w_data.eq(Cat(gathered, self.r_data)),
+                fifo.w_en.eq(self.r_valid & (beat == beats_a_command - 1)),
+            ]
+            with m.If(self.r_valid):
+                m.d.sync += [
+                    gathered.eq(Cat(gathered, self.r_data)[self.machine.bus.data_bits :]),
+                    beat.eq(beat + 1),
+                ]
+
+        # Dispatch in order.
+        head = fifo.r_data
+        opcode = head[:4]
+        running = Signal()
+        number = Signal(24)
+        sinks = {Unit.LOAD: self.load, Unit.EXEC: self.exec, Unit.STORE: self.store}
+        for sink in sinks.values():
+            m.d.comb += sink.payload.eq(head)
+        with m.If(running & fifo.r_rdy), m.Switch(opcode):
+            for unit, sink in sinks.items():
+                with m.Case(*(op.value for op in Opcode if unit_of(op) is unit)):
+                    m.d.comb += [sink.valid.eq(1), dispatched.eq(sink.ready)]
+            with m.Case(Opcode.END.value):
+                m.d.comb += dispatched.eq(1)
+                m.d.sync += running.eq(0)
+            with m.Default():
+                m.d.comb += dispatched.eq(1)
+                m.d.sync += [
+                    running.eq(0),
+                    self.error.eq(1),
+                    self.error_command.eq(number),
+                ]
+        with m.Elif(~running):
+            m.d.comb += dispatched.eq(fifo.r_rdy)  # what follows the end is dropped
+        m.d.comb += fifo.r_en.eq(dispatched)
+        with m.If(running & dispatched):
+            m.d.sync += number.eq(number + 1)
+
+        with m.If(self.start):
+            m.d.sync += [
+                to_fetch.eq(self.length),
+                address.eq(self.base),
+                running.eq(1),
+                number.eq(0),
+                self.error.eq(0),
+                self.error_command.eq(0),
+            ]
+        with m.Elif(~running):
+            m.d.sync += to_fetch.eq(0)
+        m.d.comb += self.idle.eq(~running & (credits == queues.fetch_commands))
+        return m

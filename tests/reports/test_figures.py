@@ -1,0 +1,40 @@
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from bitwright.reports import figures
+from bitwright.reports.units import energy
+
+CHARTS = {
+    "bars": lambda: figures.bars("Energy <by> part", {"DRAM": 12e6, "MAC & add": 0.0}, energy),
+    "stacked": lambda: figures.stacked_bars(
+        "Cycles", ["conv1", "conv2"], {"working": [10, 20], "weights": [1, 0], "x": [0, 0]}, "cycles"
+    ),
+    "timeline": lambda: figures.timeline(
+        "Timeline", {"LOAD": [(0, 5, 0), (5, 9, 1)], "STORE": []}, ["conv1", "conv2"], 10
+    ),
+}
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_a_chart_is_one_svg_that_refers_to_nothing_outside(name: str) -> None:
+    text = CHARTS[name]()
+    root = ElementTree.fromstring(text)
+    assert root.tag == f"{SVG}svg"
+    assert "href=" not in text.replace('href="#', "")
+    assert "url(http" not in text
+    assert "currentColor" in text
+
+
+def test_charts_come_out_alike_each_time() -> None:
+    assert CHARTS["stacked"]() == CHARTS["stacked"]()
+
+
+def test_a_part_that_is_zero_everywhere_is_not_in_the_legend() -> None:
+    words = [node.text for node in ElementTree.fromstring(CHARTS["stacked"]()).iter(f"{SVG}text")]
+    assert "weights" in words
+    assert "x" not in words
+
+
+def test_a_title_is_escaped() -> None:
+    assert "<title>Energy &lt;by&gt; part</title>" in CHARTS["bars"]()
