@@ -174,8 +174,8 @@ class Format:
         if not self.signed:
             return unsigned.astype(self.dtype)
         spare = width - self.bits
-        signed = (unsigned << np.array(spare, unsigned.dtype)).view(f"<i{width // 8}")
-        values = signed >> np.array(spare, signed.dtype)
+        signed: NDArray[Any] = (unsigned << np.array(spare, unsigned.dtype)).view(f"<i{width // 8}")
+        values: NDArray[Any] = signed >> np.array(spare, signed.dtype)
         if self.kind == FormatKind.TERNARY and values.size and int(values.min()) < -1:
             raise ValueError("the bits 10 are no ternary value")
         return values.astype(self.dtype)

@@ -92,7 +92,7 @@ class Block(nn.Module):
                 weight,
                 self.core.bias,
                 self.core.stride,
-                self.core.padding,  # type: ignore[arg-type]
+                self.core.padding,
             )
         else:
             y = functional.linear(x, weight, self.core.bias)

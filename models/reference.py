@@ -86,7 +86,7 @@ def run_layer(network: Network, layer: Layer, x: NDArray[Any]) -> NDArray[Any]:
     if isinstance(layer, MaxPool):
         return _max_pool(layer, x, source.fmt.min)
     if isinstance(layer, Relu):
-        return np.maximum(x, np.array(source.zero_point, x.dtype))
+        return np.asarray(np.maximum(x, np.array(source.zero_point, x.dtype)))
     assert isinstance(layer, Flatten)
     return x.reshape(x.shape[0], -1)
 

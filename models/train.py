@@ -90,7 +90,7 @@ def _epochs(
     for epoch in range(epochs):
         model.train()
         before_epoch(epoch)
-        for part in torch.randperm(len(images)).split(_BATCH):
+        for part in torch.split(torch.randperm(len(images)), _BATCH):
             if len(part) < 2:  # batch norm needs two
                 continue
             optimizer.zero_grad()

@@ -1,8 +1,8 @@
-"""AXI signatures of the core: the AXI4 master port, the AXI4-Lite control port, burst arithmetic."""
+"""AXI signatures of the core: the AXI4 master port, the AXI4-Lite control port."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Const, Module, Mux, Shape, Signal, Value, unsigned
+from amaranth.hdl import Shape, unsigned
 from amaranth.lib.wiring import In, Out, Signature
 
 __all__ = [
@@ -11,8 +11,6 @@ __all__ = [
     "axi4_read",
     "axi4_write",
     "axi_lite",
-    "beats_touched",
-    "burst_beats",
     "clog2_shape",
 ]
 
@@ -89,31 +87,6 @@ def axi_lite() -> Signature:
             "rresp": In(2),
         }
     )
-
-
-def beats_touched(address: Value, run: Value, bus_bytes: int) -> Value:
-    """Aligned beats that `run` bytes from `address` on touch."""
-    shift = bus_bytes.bit_length() - 1
-    offset = address[:shift]
-    return (offset + run + (bus_bytes - 1)) >> shift
-
-
-def burst_beats(m: Module, *, address: Value, beats_left: Value, max_burst: int, bus_bytes: int) -> Signal:
-    """Beats of the next burst: what is left, the longest burst, or up to the page boundary.
-
-    Args:
-        address: byte address of the next beat, aligned to the bus.
-        beats_left: beats that the row still needs, at least 1.
-    """
-    shift = bus_bytes.bit_length() - 1
-    page_beats = PAGE_BYTES // bus_bytes
-    to_boundary = Signal(range(page_beats + 1))
-    m.d.comb += to_boundary.eq(Const(page_beats, to_boundary.shape()) - address[shift:12])
-    capped = Signal(range(max_burst + 1))
-    m.d.comb += capped.eq(Mux(to_boundary < max_burst, to_boundary, max_burst))
-    beats = Signal(range(max_burst + 1))
-    m.d.comb += beats.eq(Mux(beats_left < capped, beats_left, capped))
-    return beats
 
 
 def clog2_shape(count: int) -> Shape:

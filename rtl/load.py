@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import Component, In, Out
 
 from ..mapper.isa import COMMAND_BITS, TOKENS, LoadTarget, Opcode
 from ..mapper.machine import Machine
-from .axi import ADDRESS_BITS, beats_touched, burst_beats, clog2_shape
+from .axi import ADDRESS_BITS, clog2_shape
+from .bursts import BurstCutter
 from .commands import command_layout
 
 __all__ = ["Load"]
@@ -23,9 +24,10 @@ def row_layout(bus_bytes: int) -> data.StructLayout:
             "value": 8,
             "target": 2,
             "cols": 16,
-            "dst": 20,
+            "cursor": 20,  # where the first beat's low end goes: byte or line
             "offset": clog2_shape(bus_bytes),  # of the first byte in the first beat
-            "run": 20,
+            "left": 21,  # bytes from the first beat's low end to the row's end
+            "single": 1,  # the row is one beat
             "wrap": 10,
             "last": 1,  # row of its command
             "post": TOKENS,
@@ -118,9 +120,10 @@ class Load(Component):
             row.value.eq(current.address[:8]),
             row.target.eq(current.target),
             row.cols.eq(current.cols),
-            row.dst.eq(dst),
             row.offset.eq(Mux(is_fill, 0, source[:shift])),
-            row.run.eq(current.run),
+            row.cursor.eq(dst - Mux(current.target == LoadTarget.ACTIVATION, row.offset, 0)),
+            row.left.eq(current.run + row.offset),
+            row.single.eq(row.left <= bus_bytes),
             row.wrap.eq(current.wrap),
             row.last.eq((rows_left == 1) & (planes_left == 1)),
             row.post.eq(current.post),
@@ -128,18 +131,10 @@ class Load(Component):
         ]
 
         # Bursts of the row.
-        burst_address = Signal(ADDRESS_BITS)
-        beats_left = Signal(21)
-        beats = burst_beats(
-            m,
-            address=burst_address,
-            beats_left=beats_left,
-            max_burst=machine.bus.max_burst,
-            bus_bytes=bus_bytes,
-        )
+        bursts = BurstCutter(max_burst=machine.bus.max_burst, bus_bytes=bus_bytes)
         outstanding = Signal(range(machine.bus.read_outstanding + 1))
         ended = self.r_valid & self.r_ready & self.r_last
-        m.d.comb += [self.ar_address.eq(burst_address), self.ar_beats.eq(beats)]
+        m.d.comb += [self.ar_address.eq(bursts.address), self.ar_beats.eq(bursts.beats)]
         m.d.sync += outstanding.eq(outstanding + (self.ar_request & self.ar_grant) - ended)
 
         def next_row() -> None:
@@ -179,10 +174,7 @@ class Load(Component):
                     m.next = "ROW"
             with m.State("ROW"):
                 m.d.comb += rows.w_en.eq(1)
-                m.d.sync += [
-                    burst_address.eq(source[shift:] << shift),
-                    beats_left.eq(beats_touched(source, current.run, bus_bytes)),
-                ]
+                bursts.load(m, source, current.run)
                 with m.If(rows.w_rdy):
                     with m.If(~is_fill):
                         m.next = "BURST"
@@ -193,11 +185,8 @@ class Load(Component):
             with m.State("BURST"):
                 m.d.comb += self.ar_request.eq(outstanding != machine.bus.read_outstanding)
                 with m.If(self.ar_request & self.ar_grant):
-                    m.d.sync += [
-                        burst_address.eq(burst_address + (beats << shift)),
-                        beats_left.eq(beats_left - beats),
-                    ]
-                    with m.If(beats_left == beats):
+                    bursts.step(m)
+                    with m.If(bursts.last):
                         next_row()
                         m.next = "ROW"
                         with m.If(row.last):
@@ -208,21 +197,21 @@ class Load(Component):
         bus_bytes = self.machine.bus_bytes
         head = data.View(layout, rows.r_data)
         started = Signal()
-        left_kept = Signal(21)  # bytes from the beat's low end to the row's end
+        left_kept = Signal(21)
+        last_kept = Signal()
         cursor_kept = Signal(20)
         unit_kept = Signal(10)
         left = Signal(21)
         cursor = Signal(20)
         unit = Signal(10)
-        m.d.comb += [
-            left.eq(Mux(started, left_kept, head.run + head.offset)),
-            unit.eq(Mux(started, unit_kept, 0)),
-        ]
+        beat = Signal()
+        last_beat = Signal()
         to_bytes = head.target == LoadTarget.ACTIVATION
-        before = Signal(signed(21))
         m.d.comb += [
-            before.eq(head.dst - Mux(to_bytes, head.offset, 0)),
-            cursor.eq(Mux(started, cursor_kept, before)),
+            left.eq(Mux(started, left_kept, head.left)),
+            last_beat.eq(Mux(started, last_kept, head.single)),
+            cursor.eq(Mux(started, cursor_kept, head.cursor)),
+            unit.eq(Mux(started, unit_kept, 0)),
             self.r_ready.eq(rows.r_rdy & ~head.fill),
             self.data.eq(Mux(head.fill, head.value.replicate(bus_bytes), self.r_data)),
         ]
@@ -232,11 +221,8 @@ class Load(Component):
             after_start = started | (head.offset <= i)
             m.d.comb += mask[i].eq(after_start & (left > i))
 
-        beat = Signal()
-        last_beat = Signal()
         m.d.comb += [
             beat.eq(rows.r_rdy & (head.fill | self.r_valid)),
-            last_beat.eq(left <= bus_bytes),
             self.act_addr.eq(cursor),
             self.act_cols.eq(head.cols),
             self.act_mask.eq(mask),
@@ -249,7 +235,11 @@ class Load(Component):
             self.param_en.eq(beat & (head.target == LoadTarget.PARAM)),
         ]
         with m.If(beat):
-            m.d.sync += [started.eq(~last_beat), left_kept.eq(left - bus_bytes)]
+            m.d.sync += [
+                started.eq(~last_beat),
+                left_kept.eq(left - bus_bytes),
+                last_kept.eq(left <= 2 * bus_bytes),
+            ]
             with m.If(to_bytes):
                 m.d.sync += cursor_kept.eq(cursor + bus_bytes)
             with m.Elif(unit == head.wrap - 1):

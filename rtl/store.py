@@ -8,7 +8,8 @@ from amaranth.lib.wiring import Component, In, Out
 
 from ..mapper.isa import COMMAND_BITS, TOKENS, Opcode
 from ..mapper.machine import Machine
-from .axi import ADDRESS_BITS, axi4_write, beats_touched, burst_beats
+from .axi import ADDRESS_BITS, axi4_write
+from .bursts import BurstCutter
 from .commands import command_layout
 
 __all__ = ["Store"]
@@ -63,15 +64,8 @@ class Store(Component):
         planes_left = Signal(12)
         last_row = (rows_left == 1) & (planes_left == 1)
 
-        burst_address = Signal(ADDRESS_BITS)
-        beats_left = Signal(21)  # of the row, not yet in a burst
-        beats = burst_beats(
-            m,
-            address=burst_address,
-            beats_left=beats_left,
-            max_burst=machine.bus.max_burst,
-            bus_bytes=bus_bytes,
-        )
+        bursts = BurstCutter(max_burst=machine.bus.max_burst, bus_bytes=bus_bytes)
+        row_done = Signal()  # no burst of the row after this one
         in_burst = Signal(range(machine.bus.max_burst + 1))
         missing = Signal(range(machine.bus.write_outstanding + 1))
 
@@ -100,8 +94,8 @@ class Store(Component):
             m.d.comb += axi.wstrb[i].eq((~first_beat | (offset <= i)) & (left > i))
 
         m.d.comb += [
-            axi.awaddr.eq(burst_address),
-            axi.awlen.eq(beats - 1),
+            axi.awaddr.eq(bursts.address),
+            axi.awlen.eq(bursts.beats - 1),
             axi.awsize.eq(shift),
             axi.awburst.eq(1),  # INCR
             axi.wdata.eq(self.read_data),
@@ -127,11 +121,9 @@ class Store(Component):
                     ]
                     m.next = "ROW"
             with m.State("ROW"):
-                touched = beats_touched(target, current.run, bus_bytes)
+                bursts.load(m, target, current.run)
                 m.d.sync += [
-                    burst_address.eq(target[shift:] << shift),
-                    beats_left.eq(touched),
-                    to_read.eq(touched),
+                    to_read.eq((offset + current.run + (bus_bytes - 1)) >> shift),
                     cursor.eq(source - offset),
                     first_beat.eq(1),
                     left.eq(offset + current.run),
@@ -140,11 +132,8 @@ class Store(Component):
             with m.State("AW"):
                 m.d.comb += axi.awvalid.eq(missing != machine.bus.write_outstanding)
                 with m.If(axi.awvalid & axi.awready):
-                    m.d.sync += [
-                        in_burst.eq(beats),
-                        burst_address.eq(burst_address + (beats << shift)),
-                        beats_left.eq(beats_left - beats),
-                    ]
+                    bursts.step(m)
+                    m.d.sync += [in_burst.eq(bursts.beats), row_done.eq(bursts.last)]
                     m.next = "W"
             with m.State("W"):
                 m.d.comb += axi.wvalid.eq(data_ready)
@@ -155,7 +144,7 @@ class Store(Component):
                         left.eq(left - bus_bytes),
                     ]
                     with m.If(axi.wlast):
-                        with m.If(beats_left != 0):
+                        with m.If(~row_done):
                             m.next = "AW"
                         with m.Elif(last_row):
                             m.next = "DRAIN"

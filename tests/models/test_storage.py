@@ -1,0 +1,167 @@
+import hashlib
+import json
+import struct
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bitwright.models.layers import Requantize
+from bitwright.models.network import Network
+from bitwright.models.reference import run_reference
+from bitwright.models.storage import ImportModelError, load_network
+from bitwright.models.zoo import random_input, random_network, resnet8_stack
+
+PREFIX = struct.Struct("<8sIIQ32s")
+
+
+def saved(folder: Path, network: Network | None = None) -> Path:
+    path = folder / "net.bw"
+    (network or random_network(1, max_channels=4, max_image=6)).save(path)
+    return path
+
+
+def forged(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Rewrites the header as `change` says, with a checksum that is right."""
+    data = path.read_bytes()
+    magic, version, length, arrays, _ = PREFIX.unpack(data[: PREFIX.size])
+    header = json.loads(data[PREFIX.size : PREFIX.size + length])
+    text = change(header)
+    raw = text if isinstance(text, bytes) else json.dumps(header).encode()
+    rest = data[PREFIX.size + length :]
+    digest = hashlib.sha256(raw + rest).digest()
+    path.write_bytes(PREFIX.pack(magic, version, len(raw), arrays, digest) + raw + rest)
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(ImportModelError) as caught:
+        load_network(path)
+    text = str(caught.value)
+    assert text.startswith(f"{path}: ") and "\n" not in text
+    return text
+
+
+@pytest.mark.parametrize("network", [resnet8_stack(), random_network(7), random_network(9, groups=True)])
+def test_a_network_comes_back_as_it_was(tmp_path: Path, network: Network) -> None:
+    back = load_network(saved(tmp_path, network))
+    assert (back.name, back.input, back.output, back.tensors) == (
+        network.name, network.input, network.output, network.tensors,
+    )  # fmt: skip
+    assert len(back.layers) == len(network.layers)
+    for ours, theirs in zip(back.layers, network.layers, strict=True):
+        if isinstance(ours, Requantize) and isinstance(theirs, Requantize):
+            assert np.array_equal(ours.multiplier, theirs.multiplier) and np.array_equal(
+                ours.shift, theirs.shift
+            )
+            assert (ours.rounding, ours.low, ours.high) == (theirs.rounding, theirs.low, theirs.high)
+        else:
+            assert ours == theirs
+    for key, record in network.weights.items():
+        other = back.weights[key]
+        assert other.payload == record.payload and np.array_equal(other.bias, record.bias)
+        assert np.array_equal(other.values, record.values) and np.array_equal(other.scales, record.scales)
+    x = random_input(network, 0, 2)
+    assert np.array_equal(run_reference(back, x), run_reference(network, x))
+    assert [p.name for p in tmp_path.iterdir()] == ["net.bw"]
+
+
+def test_the_same_network_gives_the_same_bytes(tmp_path: Path) -> None:
+    first = saved(tmp_path).read_bytes()
+    assert saved(tmp_path).read_bytes() == first
+
+
+def test_another_suffix_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"suffix \.bw, not '\.zip'"):
+        random_network(1).save(tmp_path / "net.zip")
+
+
+def test_every_cut_is_noticed(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    data = path.read_bytes()
+    for length in [*range(0, 70), *range(70, len(data), 97), len(data) - 1]:
+        path.write_bytes(data[:length])
+        refusal(path)
+    path.write_bytes(data + b"\0")
+    assert "cut off or changed" in refusal(path)
+
+
+def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    data = path.read_bytes()
+    for bit in [*range(0, PREFIX.size * 8, 3), *range(PREFIX.size * 8, len(data) * 8, 911)]:
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        refusal(path)
+
+
+def test_missing_foreign_and_newer_files_say_what_they_are(tmp_path: Path) -> None:
+    assert "No such file" in refusal(tmp_path / "none.bw")
+    assert "directory" in refusal(tmp_path)
+    path = tmp_path / "foreign.bw"
+    path.write_bytes(b"PK\3\4" + bytes(100))
+    assert "no Bitwright network" in refusal(path)
+    path = saved(tmp_path)
+    data = bytearray(path.read_bytes())
+    data[8] = 2
+    path.write_bytes(data)
+    assert "format version 2; this release reads 1" in refusal(path)
+
+
+def _payload(header: dict[str, Any], **changes: Any) -> None:
+    header["weights"][0]["payload"].update(changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda h: b"{", "no JSON"),
+        (lambda h: b"\xff", "no JSON"),
+        (lambda h: b"[" * 100_000, "nested too deeply"),
+        (lambda h: b"[]", "header must be of type dict, not list"),
+        (lambda h: b'{"tensors": ' + b"9" * 5000 + b"}", "no JSON"),
+        (lambda h: h.pop("layers"), "lacks the key 'layers'"),
+        (lambda h: h.update(name="../evil"), "a network's name"),
+        (lambda h: h.update(name=["a\nb"]), "a network's name"),
+        (lambda h: h["tensors"][0].update(shape=[1 << 40]), "counts from 0"),
+        (lambda h: h["tensors"][0].update(shape=[1 << 30, 1 << 30, 1 << 30]), "at most 2\\^26"),
+        (lambda h: h["tensors"][0].update(scale=float("inf")), "scale must be finite"),
+        (lambda h: h["tensors"][0].update(format="pickle\n"), "a format is binary"),
+        (lambda h: h["layers"][0].update(kind="__reduce__"), "kind must be one of"),
+        (lambda h: h["layers"][0].update(stride=[1, True]), "must be of type int, not bool"),
+        (lambda h: h["layers"][0].update(padding=[1 << 16] * 4), "padded"),
+        (lambda h: h["weights"].append(h["weights"][0]), "lies over another array"),
+        (lambda h: h["weights"][0].update(shape=[1 << 31] * 4), "take"),
+        (lambda h: h["weights"][0].update(encoding="huffman"), "only encoding is 'dense'"),
+        (lambda h: _payload(h, shape=[1 << 31]), "of the arrays, which have"),
+        (lambda h: _payload(h, offset=-8), "of the arrays, which have"),
+        (lambda h: _payload(h, dtype="O"), "dtype must be one of"),
+        (lambda h: _payload(h, dtype="<f8", shape=[1]), "payload must be bytes"),
+        (lambda h: h["weights"][0].update(bias=None, scales=None), "must be of type dict"),
+    ],
+)
+def test_a_hostile_header_with_a_sound_checksum_is_refused(tmp_path: Path, change: Any, text: str) -> None:
+    path = saved(tmp_path)
+    forged(path, change)
+    with pytest.raises(ImportModelError, match=text):
+        load_network(path)
+    refusal(path)
+
+
+def test_no_memory_is_taken_on_a_forged_word(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    forged(path, lambda h: h["weights"][0].update(shape=[1 << 31, 1 << 31], format="binary"))
+    tracemalloc.start()
+    refusal(path)
+    assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    tracemalloc.stop()
+
+
+def test_a_length_beyond_the_file_is_refused_before_reading(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    data = path.read_bytes()
+    for length, arrays in ((0xFFFF_FFFF, 8), (8, 1 << 62), (1 << 20, 1 << 20)):
+        path.write_bytes(PREFIX.pack(data[:8], 1, length, arrays, bytes(32)) + data[PREFIX.size :])
+        refusal(path)
