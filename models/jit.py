@@ -42,7 +42,7 @@ _CACHED = _prepare()
 
 import numba  # noqa: E402  (reads its environment when first imported)
 
-numba.config.reload_config()
+numba.config.reload_config()  # type: ignore[no-untyped-call]
 
 
 def njit(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:

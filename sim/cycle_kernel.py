@@ -64,9 +64,10 @@ MEMORY = ("read_latency", "write_latency", "beat_interval", "stall_rate", "stall
 _READ_LATENCY, _WRITE_LATENCY, _INTERVAL, _RATE, _MASK, _SEED = range(6)
 
 # Columns of `times`: cycle of dispatch, start and end of a command; `drain` is an EXEC's last write
-# by POST or a STORE's last B; then cycles in which the array issues and in which POST reads.
-TIMES = ("dispatch", "start", "end", "drain", "issue", "post_reads")
-_T_DISPATCH, _T_START, _T_END, _T_DRAIN, _T_ISSUE, _T_READS = range(6)
+# by POST or a STORE's last B; then cycles in which the array issues and in which POST reads, and a
+# LOAD's R or a STORE's W beats.
+TIMES = ("dispatch", "start", "end", "drain", "issue", "post_reads", "beats")
+_T_DISPATCH, _T_START, _T_END, _T_DRAIN, _T_ISSUE, _T_READS, _T_BEATS = range(7)
 
 # Columns of `stalls`: 0…7 waiting for that token, then these.
 STALL_FETCH, STALL_POST, STALL_SETUP = 8, 9, 10
@@ -75,7 +76,6 @@ STALLS = 11
 _LOAD, _FILL, _GEOMETRY, _OUTPUT, _EXEC, _STORE, _END = 1, 2, 3, 4, 5, 6, 7
 _AR, _R, _AW, _W = 0, 1, 2, 3
 _TOKENS, _TOKEN_ROOM = 8, 256
-_PAGE = 4096
 
 
 @njit
@@ -98,7 +98,7 @@ def stall_cycles(memory: Any, channel: int, index: int) -> int:
     x ^= x >> 16
     if (x & 255) >= memory[_RATE]:
         return 0
-    return 1 + ((x >> 8) & memory[_MASK])
+    return int(1 + ((x >> 8) & memory[_MASK]))
 
 
 @njit
@@ -111,7 +111,7 @@ def _read_beat(memory: Any, read: Any, earliest: int, ready: int) -> int:
     cycle = max(cycle, ready)
     read[0] = cycle
     read[1] = index + 1
-    return cycle
+    return int(cycle)
 
 
 @njit
@@ -124,7 +124,7 @@ def _read_beats(memory: Any, read: Any, earliest: int, ready: int, beats: int) -
     else:
         for _ in range(beats):
             _read_beat(memory, read, earliest, ready)
-    return read[0]
+    return int(read[0])
 
 
 @njit
@@ -166,9 +166,7 @@ def _take_tokens(tokens: Any, counts: Any, mask: int) -> None:
 
 
 @njit
-def _run_tiles(
-    command: Any, core: Any, start: int, banks: Any, post: Any, times: Any, stalls: Any
-) -> bool:
+def _run_tiles(command: Any, core: Any, start: int, banks: Any, post: Any, times: Any, stalls: Any) -> bool:
     """Whether the EXEC ever ends; fills in its `times` and `stalls`.
 
     `banks`: cycle from which each of the two is free again, and the one in use last; `post`: cycle
@@ -210,10 +208,8 @@ def _run_tiles(
 
 
 @njit
-def _run_store(
-    command: Any, core: Any, memory: Any, start: int, write: Any, answers: Any
-) -> tuple[int, int]:
-    """The cycle in which a STORE ends, and that of its last B.
+def _run_store(command: Any, core: Any, memory: Any, start: int, write: Any, answers: Any, times: Any) -> int:
+    """The cycle in which a STORE ends; fills in its `times`.
 
     `write`: AW and W handshakes so far, last B, bursts; `answers`: B of the last bursts, a ring.
     """
@@ -225,10 +221,11 @@ def _run_store(
             address = command[_ADDRESS] + plane * command[_PLANE] + row * command[_ROW]
             beat = address // bus
             left = (address + command[_RUN] - 1) // bus - beat + 1
+            times[_T_BEATS] += left
             data = state + 1 + core[_BUFFER_LATENCY]
             state += 1
             while left > 0:
-                beats = min(left, core[_MAX_BURST], (_PAGE - beat * bus % _PAGE) // bus)
+                beats = min(left, core[_MAX_BURST] - beat % core[_MAX_BURST])
                 slot = write[3] % core[_WRITES]
                 accepted = max(state, answers[slot] + 1) + stall_cycles(memory, _AW, write[0])
                 write[0] += 1
@@ -238,7 +235,7 @@ def _run_store(
                     write[1] += beats
                 else:
                     done = valid - 1
-                    for i in range(beats):
+                    for _ in range(beats):
                         done += 1 + stall_cycles(memory, _W, write[1])
                         if write[1]:
                             done += interval - 1
@@ -250,7 +247,9 @@ def _run_store(
                 data = state
                 beat += beats
                 left -= beats
-    return max(state, write[2] + 1), write[2]
+    times[_T_END] = max(state, write[2] + 1)
+    times[_T_DRAIN] = write[2]
+    return int(times[_T_END])
 
 
 @njit
@@ -393,6 +392,7 @@ def run_cycles(
                     address += plane * commands[load, _PLANE] + row * commands[load, _ROW]
                     beat = address // bus
                     left = (address + commands[load, _RUN] - 1) // bus - beat + 1
+                    times[load, _T_BEATS] += left
                     load_state = at_burst
             else:
                 if fetch_at < _NEVER:
@@ -401,7 +401,7 @@ def run_cycles(
                 at = max(load_from, register_free, ends[slot] + 1)
                 if at > cycle:
                     break
-                beats = min(left, core[_MAX_BURST], (_PAGE - beat * bus % _PAGE) // bus)
+                beats = min(left, core[_MAX_BURST] - beat % core[_MAX_BURST])
                 register_free = at + 1 + stall_cycles(memory, _AR, requests)
                 requests += 1
                 earliest = register_free + memory[_READ_LATENCY]
@@ -449,9 +449,7 @@ def run_cycles(
             k = orders[1, heads[1]]
             heads[1] += 1
             times[k, _T_START] = cycle
-            _note_wait(
-                commands[k], tokens, exec_free, times[k, _T_DISPATCH], post[1], cycle, stalls[k]
-            )
+            _note_wait(commands[k], tokens, exec_free, times[k, _T_DISPATCH], post[1], cycle, stalls[k])
             _take_tokens(tokens, token_counts, commands[k, _WAIT])
             if commands[k, _OP] == _EXEC:
                 if not _run_tiles(commands[k], core, cycle, banks, post, times[k], stalls[k]):
@@ -472,9 +470,7 @@ def run_cycles(
             heads[2] += 1
             times[k, _T_START] = cycle
             _take_tokens(tokens, token_counts, commands[k, _WAIT])
-            end, answer = _run_store(commands[k], core, memory, cycle, write, answers)
-            times[k, _T_END] = end
-            times[k, _T_DRAIN] = answer
+            end = _run_store(commands[k], core, memory, cycle, write, answers, times[k])
             store_free = end + 1
             if not _post_tokens(tokens, token_counts, commands[k, _POST], end):
                 return TOKEN_OVERFLOW

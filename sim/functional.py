@@ -90,9 +90,7 @@ class FunctionalCore:
                 f"not {command['address']} and {command['run']}"
             )
         if not 1 <= command["wrap"] <= lines.shape[1] // unit:
-            raise ProgramError(
-                f"LOAD.wrap must be from 1 to {lines.shape[1] // unit}, not {command['wrap']}"
-            )
+            raise ProgramError(f"LOAD.wrap must be from 1 to {lines.shape[1] // unit}, not {command['wrap']}")
         load_lines(
             self.memory, command["address"], lines, command["dst"], command["run"], unit,
             command["wrap"],
@@ -121,8 +119,7 @@ class FunctionalCore:
         tile_y, tile_x = geometry["tile_y"], geometry["tile_x"]
         if not 0 < tile_y * tile_x <= self.machine.array.acc_depth:
             raise ProgramError(
-                f"a tile must have from 1 to {self.machine.array.acc_depth} pixels, not "
-                f"{tile_y} × {tile_x}"
+                f"a tile must have from 1 to {self.machine.array.acc_depth} pixels, not {tile_y} × {tile_x}"
             )
         one_tile = command["region_y"] <= tile_y and command["region_x"] <= tile_x
         if not (command["first"] and command["last"]) and not (command["groups"] == 1 and one_tile):
@@ -135,9 +132,7 @@ class FunctionalCore:
                     self._tile(command, geometry, group, ty // tile_y, tx // tile_x, height, width)
                     if command["last"]:
                         assert output is not None
-                        self._drain(
-                            command, output, group, ty // tile_y, tx // tile_x, height, width
-                        )
+                        self._drain(command, output, group, ty // tile_y, tx // tile_x, height, width)
 
     def _tile(
         self,
@@ -181,9 +176,7 @@ class FunctionalCore:
         )  # fmt: skip
 
 
-def run_memory(
-    program: Program, memory: NDArray[np.uint8], seed: int | None = None
-) -> NDArray[np.uint8]:
+def run_memory(program: Program, memory: NDArray[np.uint8], seed: int | None = None) -> NDArray[np.uint8]:
     """The memory after the run, uint8 like `memory`, which itself stays as it is.
 
     Args:

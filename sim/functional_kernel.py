@@ -52,9 +52,7 @@ def fill_rows(
 
 
 @njit
-def load_lines(
-    memory: Any, address: int, lines: Any, first: int, run: int, unit: int, wrap: int
-) -> None:
+def load_lines(memory: Any, address: int, lines: Any, first: int, run: int, unit: int, wrap: int) -> None:
     """Nothing; writes `run` bytes into `lines`, each line taking `wrap` units from its low end.
 
     `lines` is uint8, (lines, line bytes); `unit` is the bus width in bytes.
@@ -199,9 +197,7 @@ def drain_tile(
                         for ix in range(pool_x):
                             index = (wy * pool_y + iy) * pixels_x + wx * pool_x + ix
                             acc = accumulators[c, r, index]
-                            value = requantize_one(
-                                acc, bias, multiplier, shift, rounding, zero, low, high
-                            )
+                            value = requantize_one(acc, bias, multiplier, shift, rounding, zero, low, high)
                             best = max(best, value)
                     address = out + c * out_col + wy * pixel_y + wx * pixel_x + r
                     output[address % size] = best & 0xFF

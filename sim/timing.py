@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..mapper.isa import TOKEN_COUNT_MAX, Command, Opcode, unit_of
+from ..mapper.isa import TOKEN_COUNT_MAX, Opcode, Unit, unit_of
 from ..mapper.machine import Machine, MemoryTiming
 from ..mapper.program import Program, ProgramError
 from .cycle_kernel import (
@@ -19,10 +19,17 @@ from .cycle_kernel import (
     TOKEN_OVERFLOW,
     run_cycles,
 )
+from .decode import Fields, decode_fields
 
-__all__ = ["Timing", "command_table", "core_table", "memory_table", "time_program"]
+__all__ = ["Timing", "command_table", "core_table", "in_force", "memory_table", "time_program", "units_of"]
 
 _NEVER_STARTED = -1
+_NO_UNIT = -1
+_UNIT_OF = np.full(16, _NO_UNIT, np.int64)
+for _opcode in Opcode:
+    _unit = unit_of(_opcode)
+    if _unit is not None:
+        _UNIT_OF[_opcode] = _unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,8 +41,8 @@ class Timing:
     read_beats: int
     array_idle_from: int
     """First cycle after the array's last work."""
-    commands: NDArray[np.int64]
-    """The kernel's table, (n, len(COLUMNS))."""
+    fields: Fields
+    """The commands' fields."""
     dispatch: NDArray[np.int64]
     start: NDArray[np.int64]
     end: NDArray[np.int64]
@@ -45,6 +52,8 @@ class Timing:
     """Cycles in which the array issues."""
     post_reads: NDArray[np.int64]
     """Cycles in which POST reads accumulators."""
+    beats: NDArray[np.int64]
+    """R beats of a LOAD, W beats of a STORE."""
     stalls: NDArray[np.int64]
     """(n, STALLS), see cycle_kernel."""
 
@@ -85,24 +94,6 @@ def memory_table(memory: MemoryTiming) -> NDArray[np.int64]:
     )
 
 
-def _row(command: Command, geometry: Command | None) -> list[int]:
-    """One command's entries in the kernel's table."""
-    values = dict.fromkeys(COLUMNS, 0)
-    values["opcode"] = int(command.opcode)
-    for name in ("wait", "post", "post_drain", "address", "run", "rows", "planes"):
-        values[name] = command[name]
-    for name in ("groups", "region_y", "region_x", "cols", "first", "last"):
-        values[name] = command[name]
-    if command.opcode == Opcode.STORE:
-        values["row"], values["plane"] = command["dst_row"], command["dst_plane"]
-    elif command.opcode == Opcode.LOAD:
-        values["row"], values["plane"] = command["src_row"], command["src_plane"]
-    elif command.opcode == Opcode.EXEC and geometry is not None:
-        values["tile_y"], values["tile_x"] = geometry["tile_y"], geometry["tile_x"]
-        values["steps"] = geometry["fy"] * geometry["fx"] * geometry["sets"]
-    return list(values.values())
-
-
 _POSITIVE = {
     Opcode.LOAD: ("run", "rows", "planes"),
     Opcode.FILL: ("run", "rows", "planes"),
@@ -111,30 +102,51 @@ _POSITIVE = {
 }
 
 
-def command_table(program: Program) -> NDArray[np.int64]:
+def units_of(opcodes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The unit of each opcode, -1 for END."""
+    return _UNIT_OF[opcodes]
+
+
+def in_force(fields: Fields, opcode: Opcode) -> NDArray[np.int64]:
+    """For each command the number of the last GEOMETRY or OUTPUT up to it, -1 for none."""
+    numbers = np.arange(len(fields["opcode"]))
+    return np.maximum.accumulate(np.where(fields["opcode"] == opcode, numbers, -1))
+
+
+def command_table(fields: Fields) -> NDArray[np.int64]:
     """The kernel's table of commands, (n, len(COLUMNS)) int64.
 
     Raises:
         ProgramError: END is missing or not last, or a command does nothing (a count of 0), which
             the core does not define; the message has the command's number.
     """
-    rows = []
-    geometry: Command | None = None
-    final = len(program.commands) - 1
-    for index, command in enumerate(program.commands):
-        if (command.opcode == Opcode.END) != (index == final):
-            raise ProgramError(f"command {index}: END must be the last command and only that")
-        if command.opcode == Opcode.GEOMETRY:
-            geometry = command
-        if command.opcode == Opcode.EXEC and geometry is None:
-            raise ProgramError(f"command {index}: EXEC before a GEOMETRY")
-        rows.append(_row(command, geometry))
-        for name in _POSITIVE.get(command.opcode, ()):
-            if rows[-1][COLUMNS.index(name)] < 1:
-                raise ProgramError(f"command {index}: {command.opcode.name}.{name} must not be 0")
-    if not rows:
-        raise ProgramError("a program has at least the command END")
-    return np.array(rows, np.int64)
+    opcode = fields["opcode"]
+    count = len(opcode)
+    table = np.zeros((count, len(COLUMNS)), np.int64)
+    for column, name in enumerate(COLUMNS):
+        if name in fields:
+            table[:, column] = fields[name]
+    reads = opcode == Opcode.LOAD
+    table[:, COLUMNS.index("row")] = np.where(reads, fields["src_row"], fields["dst_row"])
+    table[:, COLUMNS.index("plane")] = np.where(reads, fields["src_plane"], fields["dst_plane"])
+    execs = opcode == Opcode.EXEC
+    geometry = in_force(fields, Opcode.GEOMETRY)
+    steps = fields["fy"] * fields["fx"] * fields["sets"]
+    latched = {"tile_y": fields["tile_y"], "tile_x": fields["tile_x"], "steps": steps}
+    for name, values in latched.items():
+        table[:, COLUMNS.index(name)] = np.where(execs, values[geometry], 0)
+    misplaced = np.flatnonzero((opcode == Opcode.END) != (np.arange(count) == count - 1))
+    if misplaced.size:
+        raise ProgramError(f"command {misplaced[0]}: END must be the last command and only that")
+    orphans = np.flatnonzero(execs & (geometry < 0))
+    if orphans.size:
+        raise ProgramError(f"command {orphans[0]}: EXEC before a GEOMETRY")
+    for kind, names in _POSITIVE.items():
+        for name in names:
+            empty = np.flatnonzero((opcode == kind) & (table[:, COLUMNS.index(name)] < 1))
+            if empty.size:
+                raise ProgramError(f"command {empty[0]}: {kind.name}.{name} must not be 0")
+    return table
 
 
 def _fault(program: Program, status: int, start: NDArray[np.int64]) -> ProgramError:
@@ -169,28 +181,23 @@ def time_program(program: Program, memory: MemoryTiming, *, compiled: bool = Tru
     Raises:
         ProgramError: the program never ends, or a command is one that the core does not define.
     """
-    table = command_table(program)
+    fields = decode_fields(program)
+    table = command_table(fields)
     count = len(table)
-    units = np.full(count, -1, np.int64)
-    orders = np.zeros((3, count), np.int64)
-    lengths = np.zeros(3, np.int64)
-    for index, command in enumerate(program.commands):
-        unit = unit_of(command.opcode)
-        if unit is not None:
-            units[index] = int(unit)
-            orders[int(unit), lengths[int(unit)]] = index
-            lengths[int(unit)] += 1
+    units = units_of(fields["opcode"])
+    orders = np.zeros((len(Unit), count), np.int64)
+    lengths = np.zeros(len(Unit), np.int64)
+    for unit in Unit:
+        mine = np.flatnonzero(units == unit)
+        lengths[unit] = mine.size
+        orders[unit, : mine.size] = mine
     times = np.full((count, len(TIMES)), _NEVER_STARTED, np.int64)
     times[:, TIMES.index("issue") :] = 0
     stalls = np.zeros((count, STALLS), np.int64)
     totals = np.zeros(3, np.int64)
     kernel = run_cycles if compiled else run_cycles.py_func
     core = core_table(program.machine)
-    status = int(
-        kernel(
-            table, units, orders, lengths, core, memory_table(memory), times, stalls, totals
-        )
-    )
+    status = int(kernel(table, units, orders, lengths, core, memory_table(memory), times, stalls, totals))
     if status:
         assert status in (DEADLOCK, TOKEN_OVERFLOW, NO_BANK)
         raise _fault(program, status, times[:, TIMES.index("start")])
@@ -200,7 +207,7 @@ def time_program(program: Program, memory: MemoryTiming, *, compiled: bool = Tru
         cycles=int(totals[1]),
         read_beats=int(totals[0]),
         array_idle_from=int(totals[2]),
-        commands=table,
+        fields=fields,
         stalls=stalls,
         **{name: np.ascontiguousarray(times[:, i]) for i, name in enumerate(TIMES)},
     )

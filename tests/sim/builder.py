@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 
 import numpy as np
-
 from bitwright.mapper.isa import COMMAND_BYTES, Command, LoadTarget, Opcode
 from bitwright.mapper.machine import (
     ArraySpec,

@@ -152,8 +152,8 @@ class Stepped:
         beat, stop = address // bus, (address + run - 1) // bus + 1
         found: deque[int] = deque()
         while beat < stop:
-            page_end = (beat * bus // 4096 + 1) * 4096 // bus
-            beats = min(stop - beat, self.m.bus.max_burst, page_end - beat)
+            longest = self.m.bus.max_burst
+            beats = min(stop - beat, longest - beat % longest)
             found.append(beats)
             beat += beats
         return found
@@ -304,9 +304,7 @@ class Stepped:
             if k["first"]:
                 self.add("banks_used", 1)
             g = self.geometry
-            self.set(
-                exec_state="ISSUE", issues_left=self.tiles[0] * g["fy"] * g["fx"] * g["sets"]
-            )
+            self.set(exec_state="ISSUE", issues_left=self.tiles[0] * g["fy"] * g["fx"] * g["sets"])
         else:
             k = self.commands[self.exec_command]
             self.out.issue_cycles += 1

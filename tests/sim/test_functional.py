@@ -8,10 +8,10 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-
 from bitwright.mapper.isa import Command, Opcode
 from bitwright.mapper.machine import Machine
 from bitwright.mapper.program import Program, ProgramError
+from bitwright.models.numerics import Rounding, rescale
 from bitwright.sim.functional import FunctionalCore, run_memory
 from bitwright.sim.functional_kernel import requantize_one
 
@@ -59,17 +59,13 @@ class NaiveCore:
             for p in range(k["planes"]):
                 for r in range(k["rows"]):
                     for i in range(k["run"]):
-                        byte = self.memory[
-                            k["address"] + p * k["src_plane"] + r * k["src_row"] + i
-                        ]
+                        byte = self.memory[k["address"] + p * k["src_plane"] + r * k["src_row"] + i]
                         at = k["dst"] + p * k["dst_plane"] + r * k["dst_row"] + i
                         for c in range(m.array.cols):
                             if k["cols"] >> c & 1:
                                 self.bank[c][at % m.buffers.activation_bytes] = byte
             return
-        into, lines = (
-            (self.weight, m.weight_lines) if k["target"] == 1 else (self.param, m.param_lines)
-        )
+        into, lines = (self.weight, m.weight_lines) if k["target"] == 1 else (self.param, m.param_lines)
         for i in range(k["run"]):
             line, inside = divmod(i, k["wrap"] * m.bus_bytes)
             into[(k["dst"] + line) % lines, inside] = self.memory[k["address"] + i]
@@ -123,9 +119,7 @@ class NaiveCore:
                                         inside = r * word + step % (word // lanes) * lanes
                                         for n in range(lanes):
                                             at = (base + n) % m.buffers.activation_bytes
-                                            w = self.weight.get(
-                                                (line % m.weight_lines, inside + n), 0
-                                            )
+                                            w = self.weight.get((line % m.weight_lines, inside + n), 0)
                                             a = self.bank[c].get(at, 0)
                                             total += _signed(a) * _signed(w)
                                     self.acc[c, r, py * tw + px] = total
@@ -142,11 +136,8 @@ class NaiveCore:
                 for c in range(k["cols"]):
                     for r in range(k["rows_last"] if last else m.array.rows):
                         q, lane = divmod(r, m.post.lanes)
-                        line = (k["param"] + group * (m.array.rows // m.post.lanes) + q)
-                        cell = [
-                            self.param.get((line % m.param_lines, lane * 16 + i), 0)
-                            for i in range(16)
-                        ]
+                        line = k["param"] + group * (m.array.rows // m.post.lanes) + q
+                        cell = [self.param.get((line % m.param_lines, lane * 16 + i), 0) for i in range(16)]
                         bias = int.from_bytes(bytes(cell[0:4]), "little", signed=True)
                         multiplier = int.from_bytes(bytes(cell[4:8]), "little", signed=True)
                         values = []
@@ -182,9 +173,7 @@ def _params(rng: np.random.Generator, channels: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_every_command_changes_the_same_bytes_as_the_naive_core(
-    builder: ModuleType, seed: int
-) -> None:
+def test_every_command_changes_the_same_bytes_as_the_naive_core(builder: ModuleType, seed: int) -> None:
     rng = random.Random(seed)
     machine = builder.random_machine(rng)
     program = builder.random_program(rng, machine, 4)
@@ -219,11 +208,19 @@ def test_requantization_equals_exact_rationals_on_random_and_tie_values() -> Non
         assert ours == exact_requantize(x, multiplier, shift, rounding), (x, multiplier, shift)
 
 
+def test_requantization_equals_the_library_s_numerics() -> None:
+    rng = random.Random(11)
+    for _ in range(2000):
+        shift, rounding = rng.randint(0, 31), rng.randint(0, 3)
+        multiplier, x = rng.randint(0, (1 << 31) - 1), rng.randint(-(2**31), 2**31 - 1)
+        ours = requantize_one(x, 0, multiplier, shift, rounding, 0, -(2**40), 2**40)
+        theirs = int(rescale(np.array([x]), multiplier, shift, Rounding(rounding))[0])
+        assert ours == theirs, (x, multiplier, shift, rounding)
+
+
 def _copy_program(builder: ModuleType, waits: dict[str, int]) -> Program:
     machine = builder.make_machine()
-    store = Command(
-        Opcode.STORE, {"address": 12288, "run": 8, "rows": 1, "planes": 1, **waits}
-    )
+    store = Command(Opcode.STORE, {"address": 12288, "run": 8, "rows": 1, "planes": 1, **waits})
     return builder.make_program(machine, [store])
 
 

@@ -7,7 +7,6 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-
 from bitwright.mapper.isa import Command, Opcode
 from bitwright.mapper.machine import MemoryTiming
 from bitwright.mapper.program import ProgramError
