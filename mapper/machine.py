@@ -269,6 +269,11 @@ class Machine:
         return self.buffers.weight_bytes * 8 // self.weight_line_bits
 
     @property
+    def sets_per_word(self) -> int:
+        """Lane sets of int8 weights in a weight word; consecutive steps share the word."""
+        return self.array.weight_word_bits // (8 * self.array.lanes(8, 8))
+
+    @property
     def param_line_bits(self) -> int:
         """Bits of a parameter buffer line: 128 for each POST lane."""
         return 128 * self.post.lanes

@@ -33,7 +33,7 @@ class ProcessingArray(Component):
         self.machine = machine
         array = machine.array
         self.lanes = array.lanes(8, 8)
-        self.sets = array.weight_word_bits // (8 * self.lanes)
+        self.sets = machine.sets_per_word
         index = range(array.acc_depth)
         super().__init__(
             {

@@ -52,7 +52,7 @@ class Execute(Component):
         self.machine = machine
         array = machine.array
         self.lanes = array.lanes(8, 8)
-        self.sets = array.weight_word_bits // (8 * self.lanes)
+        self.sets = machine.sets_per_word
         super().__init__(
             {
                 "command": In(stream.Signature(COMMAND_BITS)),

@@ -9,7 +9,7 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,13 @@ __all__ = [
     "RtlCase",
     "RtlError",
     "RtlRun",
+    "bench_parameters",
     "bench_sources",
     "build_bench",
+    "case_image",
+    "case_text",
     "cycle_limit",
+    "region_words",
     "run_cases",
     "run_cpp",
     "timing_inputs",
@@ -57,9 +61,15 @@ class RtlCase:
 
     program: Program
     x: NDArray[Any] | None = None
-    memory: MemoryTiming = field(default_factory=MemoryTiming)
+    memory: MemoryTiming | None = None
+    """The machine's when None."""
     base: int = 0x10000
-    """Address of the program in memory."""
+    """Address of the program in memory, a multiple of 4096."""
+
+    @property
+    def timing(self) -> MemoryTiming:
+        """The memory's timing of this run."""
+        return self.program.machine.memory if self.memory is None else self.memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -104,6 +114,12 @@ def bench_sources(verilog: str) -> dict[str, str]:
     return {"bitwright_core.v": verilog, **texts}
 
 
+def bench_parameters(data_bits: int, memory_bytes: int = MEMORY_BYTES) -> dict[str, int]:
+    """Parameters of the module `bench`: the bus width, and a memory of a power of two of words."""
+    rounded = max(MEMORY_BYTES, 1 << (memory_bytes - 1).bit_length())
+    return {"DATA_BITS": data_bits, "MEM_WORDS": rounded // (data_bits // 8)}
+
+
 def build_bench(
     verilog: str,
     data_bits: int,
@@ -125,12 +141,11 @@ def build_bench(
     """
     sources = bench_sources(verilog)
     del sources["main.cpp" if main is Main.COCOTB else "bench.vlt"]
-    words = max(MEMORY_BYTES, 1 << (memory_bytes - 1).bit_length()) // (data_bits // 8)
     return verilate(
         sources,
         top="bench",
         main=main,
-        parameters={"DATA_BITS": data_bits, "MEM_WORDS": words},
+        parameters=bench_parameters(data_bits, memory_bytes),
         trace=trace,
         progress=progress,
     )
@@ -211,16 +226,16 @@ def run_cpp(machine: Machine, case: RtlCase, *, check: bool = True, progress: Pr
 
 def case_text(case: RtlCase) -> str:
     """The case as bench/main.cpp reads it: a line `name value` for each setting."""
-    first, last = _region_words(case)
+    first, last = region_words(case)
     settings: dict[str, int] = {
         "base": case.base,
         "commands": len(case.program.commands),
         "bus_bytes": case.program.machine.bus_bytes,
         "identity": _identity(case.program.machine),
-        "cycle_limit": cycle_limit(case.program, case.memory),
+        "cycle_limit": cycle_limit(case.program, case.timing),
         "dump_first": first,
         "dump_last": last,
-        **timing_inputs(case.memory),
+        **timing_inputs(case.timing),
     }
     return "".join(f"{name} {value}\n" for name, value in settings.items())
 
@@ -263,6 +278,14 @@ def case_image(case: RtlCase) -> NDArray[np.uint8]:
     return image
 
 
+def region_words(case: RtlCase) -> tuple[int, int]:
+    """First and last bus word of the output region."""
+    region: Region = case.program.output
+    bus_bytes = case.program.machine.bus_bytes
+    start = case.base + region.address
+    return start // bus_bytes, (start + max(region.size, 1) - 1) // bus_bytes
+
+
 # ---- inside -------------------------------------------------------------------------------------
 
 
@@ -289,14 +312,6 @@ def _memory_bytes(cases: Sequence[RtlCase]) -> int:
     return max(case.base + len(case.program.image) for case in cases)
 
 
-def _region_words(case: RtlCase) -> tuple[int, int]:
-    """First and last bus word of the output region."""
-    region: Region = case.program.output
-    bus_bytes = case.program.machine.bus_bytes
-    start = case.base + region.address
-    return start // bus_bytes, (start + max(region.size, 1) - 1) // bus_bytes
-
-
 def _run_cocotb(
     machine: Machine, cases: Sequence[RtlCase], trace: Path | None, progress: Progress
 ) -> list[RtlRun]:
@@ -309,17 +324,17 @@ def _run_cocotb(
     )
     entries = []
     for index, case in enumerate(cases):
-        first, last = _region_words(case)
+        first, last = region_words(case)
         entries.append(
             {
                 "image": index,
                 "base": case.base,
                 "commands": len(case.program.commands),
                 "bus_bytes": machine.bus_bytes,
-                "inputs": timing_inputs(case.memory),
+                "inputs": timing_inputs(case.timing),
                 "dump_first": first,
                 "dump_last": last,
-                "cycle_limit": cycle_limit(case.program, case.memory),
+                "cycle_limit": cycle_limit(case.program, case.timing),
             }
         )
     with tempfile.TemporaryDirectory(prefix="bitwright-") as name:
@@ -359,7 +374,7 @@ def _make_run(case: RtlCase, result: dict[str, Any], dump: Path, log: str) -> Rt
     status = int(result["status"])
     faults = []
     if result["timed_out"]:
-        limit = cycle_limit(program, case.memory)
+        limit = cycle_limit(program, case.timing)
         faults.append(f"not done after {limit} cycles")
     if status & 4:
         faults.append(f"the core rejects command {status >> 8}")

@@ -26,7 +26,7 @@ from .toolchain import (
     verilator_environment,
 )
 
-__all__ = ["Main", "verilate"]
+__all__ = ["Main", "verilate", "verilator_flags"]
 
 EXECUTABLE = "bench"
 LIMIT_LINES = 20000
@@ -42,8 +42,9 @@ class Main(enum.Enum):
     """A `main.cpp` among the sources: no Python, and the fastest."""
 
 
-def _flags(top: str, main: Main, parameters: Mapping[str, int], trace: bool) -> list[str]:
-    flags = ["-cc", "--exe", "--top-module", top, "--prefix", "Vtop", "-o", EXECUTABLE]
+def verilator_flags(top: str, main: Main, parameters: Mapping[str, int], *, trace: bool = False) -> list[str]:
+    """Verilator's options for a build, without sources, folders and the executable's name."""
+    flags = ["-cc", "--exe", "--top-module", top, "--prefix", "Vtop"]
     flags += ["--timescale", "1ns/1ps", "-Wno-fatal", "-Wno-lint", "-Wno-style", "-Wno-WIDTH"]
     flags += ["-O3", "--x-initial", "fast", "--no-assert", "--output-split", str(LIMIT_LINES)]
     flags += [f"-G{check_name(name)}={int(value)}" for name, value in parameters.items()]
@@ -78,7 +79,7 @@ def verilate(
     Two processes may build the same thing at once: both builds are alike, the first to finish stays.
     """
     check_name(top, "top")
-    flags = _flags(top, main, parameters or {}, trace)
+    flags = verilator_flags(top, main, parameters or {}, trace=trace)
     key = _key(sources, flags, main)
     folder = cache_folder("verilator") / key
     executable = folder / EXECUTABLE
@@ -122,7 +123,7 @@ def _build(sources: Mapping[str, str], flags: list[str], main: Main, scratch: Pa
         (scratch / name).write_text(text, encoding="utf-8")
     verilog = sorted(name for name in sources if name.endswith((".v", ".sv")))
     control = sorted(name for name in sources if name.endswith(".vlt"))
-    command = [*verilator_command(), *flags, "-Mdir", "objects"]
+    command = [*verilator_command(), *flags, "-Mdir", "objects", "-o", EXECUTABLE]
     if main is Main.COCOTB:
         libraries = cocotb_source().parents[3] / "libs"
         command += [

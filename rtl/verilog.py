@@ -6,12 +6,13 @@ from importlib import resources
 from typing import Any
 
 from amaranth.back import verilog
+from amaranth.hdl import Value
 
 from ..mapper.machine import Machine
 from .core import Core
 from .pe import PeInt8
 
-__all__ = ["TOP", "core_verilog"]
+__all__ = ["TOP", "component_verilog", "core_verilog", "flat_ports", "leaf_verilog"]
 
 TOP = "bitwright_core"
 LEAVES = ("behavioural", "ecp5")
@@ -29,27 +30,46 @@ def core_verilog(machine: Machine, *, leaf: str = "behavioural") -> str:
     Raises:
         ValueError: an unknown leaf form.
     """
-    if leaf not in LEAVES:
-        raise ValueError(f"leaf must be one of {', '.join(LEAVES)}, not {leaf!r}")
+    cells = leaf_verilog(machine, leaf=leaf)
     core = Core(machine=machine)
     ports = {"done": core.done}
     for prefix, bundle in (("ctrl", core.ctrl), ("m_axi", core.read), ("m_axi", core.write)):
-        ports |= _flat(bundle, prefix)
-    pe = PeInt8(machine=machine)
-    text = _convert(core, TOP, ports) + _convert(pe, PeInt8.CELL, _flat(pe))
+        ports |= flat_ports(bundle, prefix)
+    return component_verilog(core, TOP, ports) + cells
+
+
+def leaf_verilog(machine: Machine, *, leaf: str = "behavioural") -> str:
+    """The modules that a machine's array instantiates by name: the PE, and vendor cells where it uses any.
+
+    Args:
+        leaf: vendor form of the leaf cells: `behavioural` (simulation) or `ecp5`.
+
+    Raises:
+        ValueError: an unknown leaf form.
+    """
+    if leaf not in LEAVES:
+        raise ValueError(f"leaf must be one of {', '.join(LEAVES)}, not {leaf!r}")
+    text = component_verilog(PeInt8(machine=machine), PeInt8.CELL)
     if machine.array.multiplier == "dsp":
         text += (resources.files("bitwright.rtl.vendor") / f"{leaf}.v").read_text()
     return text
 
 
-def _flat(bundle: Any, *prefix: str) -> dict[str, Any]:
-    """Signals of an interface by their Verilog names."""
+def flat_ports(interface: Any, *prefix: str) -> dict[str, Value]:
+    """Signals of a component or interface by their Verilog names, the parts joined by '_'."""
     return {
-        "_".join((*prefix, *map(str, path))): signal for path, _, signal in bundle.signature.flatten(bundle)
+        "_".join((*prefix, *map(str, path))): Value.cast(signal)
+        for path, _, signal in interface.signature.flatten(interface)
     }
 
 
-def _convert(component: Any, name: str, ports: dict[str, Any]) -> str:
-    named = {port: (signal, None) for port, signal in ports.items()}
+def component_verilog(component: Any, name: str, ports: dict[str, Value] | None = None) -> str:
+    """One component as Verilog text, top module `name`; the modules within it bear its name too.
+
+    Args:
+        ports: Verilog name → signal; without it, all of the component's own, flat.
+    """
+    flat = flat_ports(component) if ports is None else ports
+    named = {port: (signal, None) for port, signal in flat.items()}
     text: str = verilog.convert(component, name=name, ports=named, emit_src=False)
     return text

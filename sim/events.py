@@ -89,7 +89,8 @@ def count_events(program: Program, timing: Timing) -> Events:
     updates = timing.issue * (array.rows * array.cols * accumulator)
     taken = timing.post_reads * machine.post.lanes
     chip_read[:, act] = timing.issue * (array.cols * 2 * machine.act_word_bytes)
-    chip_read[:, weight] = np.where(execs, tiles * steps * (machine.weight_line_bits // 8), 0)
+    lines = -(-steps // machine.sets_per_word)
+    chip_read[:, weight] = np.where(execs, tiles * lines * (machine.weight_line_bits // 8), 0)
     chip_read[:, param] = timing.post_reads * (machine.param_line_bits // 8)
     chip_read[:, accumulators] = updates + taken * accumulator
     chip_write[:, accumulators] = updates
