@@ -1,1 +1,35 @@
+"""From a network and a machine to a checked program: description, mapping, lowering, static checks.
 
+Imported as `bitwright.mapper`:
+
+    from bitwright.mapper import load_machine, map_network
+    program = map_network(network, load_machine("core-small"))
+"""
+
+from .check import check_program
+from .listing import list_program
+from .lower import NetworkPlan, map_network, plan_network
+from .machine import Machine, MemoryTiming, load_machine, override_machine, preset_names
+from .mapping import Mapping, MappingError
+from .program import Program, ProgramError, Region
+from .tensors import pack_input, unpack_output
+
+__all__ = [
+    "Machine",
+    "Mapping",
+    "MappingError",
+    "MemoryTiming",
+    "NetworkPlan",
+    "Program",
+    "ProgramError",
+    "Region",
+    "check_program",
+    "list_program",
+    "load_machine",
+    "map_network",
+    "override_machine",
+    "pack_input",
+    "plan_network",
+    "preset_names",
+    "unpack_output",
+]

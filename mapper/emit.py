@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 from .isa import Command, LoadTarget, Opcode, Token
 from .layers import CoreLayer
 from .machine import Machine
-from .mapping import Capacity, Chunk, ChunkGeometry, ColumnMode, LoopOrder, Mapping, Tile
+from .mapping import Capacity, ColumnMode, Mapping
+from .nest import Step, steps_of
 from .program import Region
 from .schedule import TileLoad, assign_slots
-from .traffic import group_bytes
+from .traffic import line_bytes
 from .window import Copy, Fill
 
 __all__ = ["Draft", "Emitter", "LayerPlan"]
@@ -63,29 +65,6 @@ class LayerPlan:
     result: int
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One EXEC and the tiles that it works on."""
-
-    plan: int
-    tile: Tile
-    k_tile: int
-    chunk: int
-    group: int
-    groups: int
-    sub_y: int
-    """First row of the region within a column's rows; `sub_x` likewise."""
-    sub_x: int
-    region_y: int
-    region_x: int
-    first: bool
-    last: bool
-    act: Hashable
-    weight: Hashable
-    param: Hashable
-    out: Hashable
-
-
 def split_copy(copy: Copy, row_step: str) -> Iterator[Copy]:
     """The same copy in pieces that the fields hold; `row_step` names the stride in memory."""
     step = copy.src_row if row_step == "src" else copy.dst_row
@@ -109,49 +88,18 @@ def split_copy(copy: Copy, row_step: str) -> Iterator[Copy]:
                 )
 
 
-def _strides(copy: Copy, memory: str, buffer: str) -> dict[str, int]:
-    """The strides of a copy as command fields; those of single rows and planes are 0."""
+def _strides(copy: Copy) -> dict[str, int]:
+    """The strides and counts of a copy as command fields; strides that nothing uses are 0."""
     many_rows, many_planes = copy.rows > 1, copy.planes > 1
     return {
-        f"{memory}_row": (copy.src_row if memory == "src" else copy.dst_row) * many_rows,
-        f"{memory}_plane": (copy.src_plane if memory == "src" else copy.dst_plane) * many_planes,
-        f"{buffer}_row": (copy.src_row if buffer == "src" else copy.dst_row) * many_rows,
-        f"{buffer}_plane": (copy.src_plane if buffer == "src" else copy.dst_plane) * many_planes,
+        "src_row": copy.src_row * many_rows,
+        "src_plane": copy.src_plane * many_planes,
+        "dst_row": copy.dst_row * many_rows,
+        "dst_plane": copy.dst_plane * many_planes,
         "run": copy.run,
         "rows": copy.rows,
         "planes": copy.planes,
     }
-
-
-def steps_of(index: int, mapping: Mapping) -> Iterator[Step]:
-    """The EXECs of a layer in the order of its loops; `index` is the layer's."""
-    tiles, k_tiles = mapping.tiles, mapping.k_tiles
-    if mapping.order is LoopOrder.WEIGHTS:
-        pairs = [(p, k) for k in range(len(k_tiles)) for p in range(len(tiles))]
-    else:
-        pairs = [(p, k) for p in range(len(tiles)) for k in range(len(k_tiles))]
-    for p, k in pairs:
-        tile, (first_group, groups) = tiles[p], k_tiles[k]
-        rows = min(mapping.column_rows, tile.height)
-        param, out = (index, k), (index, p, k)
-        if len(mapping.chunks) == 1:
-            yield Step(
-                index, tile, k, 0, first_group, groups, 0, 0, rows, tile.width, True, True,
-                (index, p), (index, k), param, out,
-            )  # fmt: skip
-            continue
-        for sub_y in range(0, rows, mapping.acc_y):
-            for sub_x in range(0, tile.width, mapping.acc_x):
-                for group in range(first_group, first_group + groups):
-                    for chunk in range(len(mapping.chunks)):
-                        yield Step(
-                            index, tile, k, chunk, group, 1, sub_y, sub_x,
-                            min(mapping.acc_y, rows - sub_y), min(mapping.acc_x, tile.width - sub_x),
-                            chunk == 0, chunk == len(mapping.chunks) - 1,
-                            (index, p, chunk) if mapping.act_chunked else (index, p),
-                            (index, group, chunk) if mapping.weight_chunked else (index, k),
-                            param, out,
-                        )  # fmt: skip
 
 
 class Emitter:
@@ -159,16 +107,11 @@ class Emitter:
 
     def __init__(self, machine: Machine, capacity: Capacity, plans: list[LayerPlan]) -> None:
         self.machine, self.capacity, self.plans = machine, capacity, plans
-        self._walks: dict[tuple[int, Chunk], ChunkGeometry] = {}
+        self._walks = [[plan.mapping.geometry(c, machine) for c in plan.mapping.chunks] for plan in plans]
+        self._lines = [list(accumulate((w.lines for w in walks), initial=0)) for walks in self._walks]
+        """For each layer, the weight lines of a group before each chunk, and of all."""
         self._stream: list[Draft] = []
         self._latched: dict[Opcode, dict[str, int]] = {}
-
-    def _walk(self, plan: int, chunk: int) -> ChunkGeometry:
-        mapping = self.plans[plan].mapping
-        key = (plan, mapping.chunks[chunk])
-        if key not in self._walks:
-            self._walks[key] = mapping.geometry(mapping.chunks[chunk], self.machine)
-        return self._walks[key]
 
     def emit(self) -> list[Draft]:
         """All commands, END last."""
@@ -176,16 +119,12 @@ class Emitter:
         capacity = self.capacity
         acts = assign_slots([s.act for s in steps], capacity.act_slots)
         weights = assign_slots([s.weight for s in steps], capacity.weight_slots)
-        params = assign_slots(
-            [s.param for s in steps], capacity.weight_slots, [s.last for s in steps]
-        )
+        params = assign_slots([s.param for s in steps], capacity.weight_slots, [s.last for s in steps])
         outs = assign_slots([s.out for s in steps], capacity.out_slots)
         # One WEIGHT_FULL covers both: a new parameter tile always comes with a weight tile.
         param_of = {load.first: load for load in params.loads}
         assert set(param_of) <= {load.first for load in weights.loads}
-        new_layer = {
-            i for i, step in enumerate(steps) if i and step.plan != steps[i - 1].plan
-        }
+        new_layer = {i for i, step in enumerate(steps) if i and step.plan != steps[i - 1].plan}
         for load in acts.loads:
             if load.first in new_layer:  # its weights go first, they need no tensor
                 load.position = load.first
@@ -197,12 +136,8 @@ class Emitter:
                 load.position = max(load.position, min(param.position, load.first))
             where = before if load.position == load.first else after
             where.setdefault(load.position, []).append((load, is_weight))
-        # Raising a position must not let a load overtake the one before it.
-        last = 0
-        for load in weights.loads:
-            assert load.position >= last
-            last = load.position
-
+        for group in after.values():
+            group.sort(key=lambda entry: entry[0].first)
         freed = {
             Token.ACT_FREE: {r.release for r in acts.loads if r.releases},
             Token.WEIGHT_FREE: {r.release for r in weights.loads if r.releases},
@@ -292,23 +227,21 @@ class Emitter:
 
     def _weight_load(self, step: Step, slot: int) -> Iterator[Draft]:
         machine, plan, mapping = self.machine, self.plans[step.plan], self.plans[step.plan].mapping
-        lines = mapping.group_lines(machine)
+        lines = self._lines[step.plan][-1]
         if mapping.weight_chunked:
             group, groups = step.group, 1
-            skip = sum(self._walk(step.plan, c).lines for c in range(step.chunk))
-            count = self._walk(step.plan, step.chunk).lines
+            skip = self._lines[step.plan][step.chunk]
+            count = self._walks[step.plan][step.chunk].lines
         else:
             group, groups = mapping.k_tiles[step.k_tile]
             skip, count = 0, groups * lines
-        full_line, full_group = group_bytes(mapping, machine, 0)
-        last_line, _ = group_bytes(mapping, machine, mapping.all_groups - 1)
+        full_line = line_bytes(mapping, machine, 0)
+        last_line = line_bytes(mapping, machine, mapping.all_groups - 1)
         ragged = group + groups == mapping.all_groups and last_line != full_line
-        if mapping.weight_chunked:
-            whole = 0 if ragged else count
-        else:
-            whole = count - lines if ragged else count
+        ragged_lines = (count if mapping.weight_chunked else lines) if ragged else 0
+        whole = count - ragged_lines
         dst = slot * self.capacity.weight_lines
-        address = group * full_group
+        address = group * lines * full_line
         for amount, line in ((whole, full_line), (count - whole, last_line)):
             address += skip * line if amount else 0
             for start in range(0, amount, _RUN // line):
@@ -344,7 +277,7 @@ class Emitter:
                             "cols": mask,
                             "dst": base + piece.dst,
                             "address": piece.src,
-                            **_strides(piece, "src", "dst"),
+                            **_strides(piece),
                         },
                         plan.source,
                     )
@@ -361,7 +294,7 @@ class Emitter:
                         "cols": mask,
                         "dst": base + piece.dst,
                         "value": plan.layer.in_zero_point & 0xFF,
-                        **_strides(piece, "src", "dst"),
+                        **_strides(piece),
                     },
                 )
         yield from loads
@@ -377,7 +310,7 @@ class Emitter:
     def _configure(self, step: Step) -> None:
         """Nothing; GEOMETRY and OUTPUT where what the core has latched differs."""
         plan, mapping = self.plans[step.plan], self.plans[step.plan].mapping
-        layer, shape, walk = plan.layer, mapping.shape, self._walk(step.plan, step.chunk)
+        layer, shape, walk = plan.layer, mapping.shape, self._walks[step.plan][step.chunk]
         wide, tall = mapping.acc_x > 1, mapping.acc_y > 1
         # With chunks the software walks the accumulator tiles, one EXEC each.
         hardware = len(mapping.chunks) == 1
@@ -423,13 +356,13 @@ class Emitter:
 
     def _exec(self, step: Step, act: int, weight: int, param: int, out: int) -> Draft:
         capacity, mapping = self.capacity, self.plans[step.plan].mapping
-        shape, walk = mapping.shape, self._walk(step.plan, step.chunk)
+        shape, walk = mapping.shape, self._walks[step.plan][step.chunk]
         first_group, _ = mapping.k_tiles[step.k_tile]
         group = step.group - first_group
         lines = 0
         if not mapping.weight_chunked:
-            lines = group * mapping.group_lines(self.machine)
-            lines += sum(self._walk(step.plan, c).lines for c in range(step.chunk))
+            lines = group * self._lines[step.plan][-1]
+            lines += self._lines[step.plan][step.chunk]
         pixel_x, pixel_y = self._output_strides(mapping)
         final = step.group + step.groups == mapping.all_groups
         fields = {
@@ -447,9 +380,7 @@ class Emitter:
             "region_y": step.region_y,
             "groups": step.groups,
             "cols": mapping.columns_of(step.tile.height),
-            "rows_last": shape.K - (mapping.all_groups - 1) * mapping.rows
-            if final
-            else mapping.rows,
+            "rows_last": shape.K - (mapping.all_groups - 1) * mapping.rows if final else mapping.rows,
             "first": int(step.first),
             "last": int(step.last),
         }
@@ -481,7 +412,7 @@ class Emitter:
             Draft(
                 Opcode.STORE,
                 step.plan,
-                {"src": piece.src, "address": piece.dst, **_strides(piece, "dst", "src")},
+                {"src": piece.src, "address": piece.dst, **_strides(piece)},
                 plan.result,
             )
             for piece in split_copy(copy, "dst")

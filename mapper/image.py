@@ -11,7 +11,7 @@ from .layers import CoreLayer
 from .machine import Machine
 from .mapping import Mapping, array_lanes
 from .program import Region
-from .traffic import group_bytes
+from .traffic import line_bytes
 
 __all__ = ["ALIGNMENT", "align", "pack_params", "pack_weights", "place_regions"]
 
@@ -56,7 +56,7 @@ def pack_weights(layer: CoreLayer, mapping: Mapping, machine: Machine) -> NDArra
     parts = []
     for group in range(mapping.all_groups):
         block = words[group * rows : (group + 1) * rows].transpose(1, 0, 2).reshape(lines, -1)
-        line, _ = group_bytes(mapping, machine, group)
+        line = line_bytes(mapping, machine, group)
         padded = np.zeros((lines, line), np.uint8)
         padded[:, : block.shape[1]] = block
         parts.append(padded.ravel())

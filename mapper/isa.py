@@ -15,6 +15,7 @@ __all__ = [
     "COMMAND_BYTES",
     "FIELDS",
     "TOKENS",
+    "TOKEN_COUNT_MAX",
     "Command",
     "LoadTarget",
     "Opcode",
@@ -94,7 +95,7 @@ FIELDS: dict[Opcode, tuple[tuple[str, int], ...]] = {
         ("run", 20),  # bytes
         ("rows", 12),
         ("planes", 12),
-        ("wrap", 10),  # bus units that are valid in a line (weights, parameters)
+        ("wrap", 11),  # bus units that are valid in a line (weights, parameters)
     ),
     # Write `value` to activation banks: planes × rows × run bytes. Takes memory's place on LOAD's
     # data side, bus-width bytes a cycle.
@@ -111,7 +112,7 @@ FIELDS: dict[Opcode, tuple[tuple[str, int], ...]] = {
         ("run", 20),
         ("rows", 12),
         ("planes", 12),
-        ("wrap", 10),
+        ("wrap", 11),
     ),
     # Loop bounds and strides of the array, latched until the next GEOMETRY.
     Opcode.GEOMETRY: (

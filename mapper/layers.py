@@ -69,9 +69,7 @@ def _check_format(layer: Layer, what: str, name: str) -> None:
         raise _refuse(layer, f"{what} must be int8, not {name}", "requantise it to int8")
 
 
-def _linear_weights(
-    values: NDArray[np.int8], image: tuple[int, ...] | None
-) -> NDArray[np.int8]:
+def _linear_weights(values: NDArray[np.int8], image: tuple[int, ...] | None) -> NDArray[np.int8]:
     """Weights (K, N, 1, 1) of a linear layer whose input lies as (C, H, W) `image` in HWC order."""
     count = values.shape[0]
     if image is not None:
@@ -141,9 +139,7 @@ def _take_core_layer(cursor: _Cursor, layer: Layer) -> CoreLayer:
     values = record.values.astype(np.int8)
     if isinstance(layer, Conv):
         if layer.groups != 1:
-            raise _refuse(
-                layer, f"groups must be 1, not {layer.groups}", "use an ordinary convolution"
-            )
+            raise _refuse(layer, f"groups must be 1, not {layer.groups}", "use an ordinary convolution")
         if len(source.shape) != 3:
             raise _refuse(layer, "its input must be (C, H, W)", "leave out the Flatten")
         weights = values

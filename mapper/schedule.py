@@ -65,12 +65,7 @@ def assign_slots(
         load.releases = index + slots < len(loads)
         # A command's mask counts a counter up once, so no two releases share a step.
         release = max(load.release, posted + 1)
-        while (
-            load.releases
-            and may_release is not None
-            and release < len(keys)
-            and not may_release[release]
-        ):
+        while load.releases and may_release is not None and release < len(keys) and not may_release[release]:
             release += 1
         load.release = posted = release
     for index, load in enumerate(loads):

@@ -15,15 +15,18 @@ from .mapping import (
     Mapping,
     MappingError,
     array_lanes,
+    sets_per_word,
 )
-from .traffic import activation_beats, estimate_cycles, passes, weight_bytes
+from .traffic import activation_beats, estimate_cycles, passes, pixel_work, weight_bytes
 
 __all__ = ["choose_mapping"]
 
-_WIDTHS = 6
-"""Tile widths tried at most, widest first; the next two likewise."""
+_WIDTHS = 4
+"""Tile widths that are tried one by one, widest first; from there on each at most half the one before."""
 _HEIGHTS = 4
+"""Likewise."""
 _K_TILES = 6
+"""K tiles tried at most, largest first."""
 _FIELD_GROUPS = 4095
 _FIELD_REGION = 4095
 _FIELD_PIXEL = 65535
@@ -65,11 +68,7 @@ def _pixel_tiles(
     for width in (w * shape.pool_x for w in _splits(shape.OX // shape.pool_x)):
         if width > _FIELD_REGION:
             continue
-        fitting = [
-            h
-            for h in rows
-            if h <= _FIELD_REGION and (h * width <= depth if single else True)
-        ]
+        fitting = [h for h in rows if h <= _FIELD_REGION and (h * width <= depth if single else True)]
         if fitting:
             yield width, fitting
 
@@ -81,17 +80,23 @@ def _skips(shape: LayerShape, part: Chunk, machine: Machine) -> list[bool]:
     if part.c < shape.C:
         return [True]
     # Separate pixels cost at least a beat each: with little to skip a whole run is cheaper.
-    return [False, True] if shape.C >= machine.bus_bytes else [False]
+    return [False, True] if machine.bus_bytes <= shape.C else [False]
 
 
-def _channel_cuts(channels: int, lanes: int) -> list[int]:
-    """Channels of a chunk to try, falling: whole lane sets as long as they are above one."""
-    cuts = {channels}
-    cuts |= {min(channels, -(-size // lanes) * lanes) for size in _splits(channels)[:64]}
-    size = lanes
-    while size >= 1:
-        cuts.add(min(size, channels))
-        size //= 2
+def _channel_cuts(channels: int, lanes: int, most: int) -> list[int]:
+    """Channels of a chunk to try, falling: whole lane sets as long as they are above one.
+
+    Args:
+        channels: all there are.
+        lanes: of a PE.
+        most: what a weight tile of one group holds, so that nothing above it need be tried for one.
+    """
+    cuts = {channels, min(channels, max(1, most // lanes * lanes))}
+    cuts |= {min(channels, -(-size // lanes) * lanes) for size in _splits(channels)[:32]}
+    size = 1
+    while size < channels:  # lane counts are powers of two too
+        cuts.add(size)
+        size *= 2
     return sorted(cuts, reverse=True)
 
 
@@ -142,17 +147,17 @@ class _Search:
             if beats is None:
                 beats = activation_beats(base, machine.bus_bytes)
                 weights = weight_bytes(base, machine)
-                tile_count = len(base.tiles)
+                work = pixel_work(base)
             for order in LoopOrder:
                 candidate = dataclasses.replace(tiled, order=order)
-                act, weight, param = passes(candidate, capacity, tile_count)
+                act, weight, param = passes(candidate, capacity, work)
                 read = (
                     act * beats * machine.bus_bytes
                     + weight * weights
                     + param * base.all_groups * machine.array.rows * 16
                 )
-                cycles = estimate_cycles(candidate, machine, geometries, read)
-                score = (read, cycles, tile_count * len(candidate.k_tiles))
+                cycles = estimate_cycles(candidate, machine, work, geometries, read)
+                score = (read, cycles, work.tiles * len(candidate.k_tiles))
                 if self._best is None or score < self._best[0]:
                     lines = groups * group_lines if not base.weight_chunked else held_lines
                     self._best = (
@@ -160,9 +165,7 @@ class _Search:
                         dataclasses.replace(
                             candidate,
                             read_bytes=read,
-                            write_bytes=shape.K
-                            * (shape.OY // shape.pool_y)
-                            * (shape.OX // shape.pool_x),
+                            write_bytes=shape.K * (shape.OY // shape.pool_y) * (shape.OX // shape.pool_x),
                             cycles=cycles,
                             act_bytes=base_act,
                             weight_bytes=lines * machine.weight_line_bits // 8,
@@ -187,17 +190,19 @@ class _Search:
         found_any = False
         part = chunks[0] if act_chunked else shape.whole
         modes = list(ColumnMode) if columns > 1 else [ColumnMode.SHARED]
-        widths = 0
+        widths, narrowest = 0, shape.OX
         for width, heights in _pixel_tiles(shape, machine, columns, act_chunked):
+            if widths >= _WIDTHS and width > narrowest // 2:
+                continue
             found_width = False
             for mode in modes:
                 for skip in _skips(shape, part, machine):
-                    found = 0
+                    found, least = 0, heights[0]
                     for height in heights:
-                        acc_y, acc_x = _accumulator_tile(
-                            shape, height, width, machine.array.acc_depth
-                        )
-                        found += self._consider(
+                        if found >= _HEIGHTS and height > least // 2:
+                            continue
+                        acc_y, acc_x = _accumulator_tile(shape, height, width, machine.array.acc_depth)
+                        fits = self._consider(
                             Mapping(
                                 shape=shape,
                                 rows=machine.array.rows,
@@ -215,13 +220,12 @@ class _Search:
                                 weight_chunked=weight_chunked,
                             )
                         )
-                        if found == _HEIGHTS:
-                            break
+                        if fits:
+                            found, least = found + 1, height
                     found_width |= found > 0
             found_any |= found_width
-            widths += found_width
-            if widths == _WIDTHS:
-                break
+            if found_width:
+                widths, narrowest = widths + 1, width
         return found_any
 
     def run_chunked(self, columns: int) -> bool:
@@ -232,11 +236,12 @@ class _Search:
             found = False
             for act_chunked, weight_chunked in ((False, True), (True, False), (True, True)):
                 for fy in dict.fromkeys((shape.FY, 1)):
-                    for c in _channel_cuts(shape.C, lanes):
+                    most = self.capacity.weight_lines * sets_per_word(self.machine) // fy * lanes // fx
+                    for c in _channel_cuts(shape.C, lanes, most):
+                        if weight_chunked and c > max(most, 1):
+                            continue
                         chunks = _chunked(shape, fy, fx, c)
-                        if len(chunks) > 1 and self.run(
-                            columns, chunks, act_chunked, weight_chunked
-                        ):
+                        if len(chunks) > 1 and self.run(columns, chunks, act_chunked, weight_chunked):
                             found = True
                             break
             if found:

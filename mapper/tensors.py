@@ -25,12 +25,10 @@ def pack_input(program: Program, x: ArrayLike) -> bytes:
     values = np.asarray(x)
     if values.shape != program.input_shape:
         raise ValueError(
-            f"network {program.network}: an input must have shape {program.input_shape}, not "
-            f"{values.shape}"
+            f"network {program.network}: an input must have shape {program.input_shape}, not {values.shape}"
         )
-    if values.dtype.kind not in "iu" or values.size and not (
-        -128 <= int(values.min()) and int(values.max()) <= 127
-    ):
+    outside = bool(values.size) and (int(values.min()) < -128 or int(values.max()) > 127)
+    if values.dtype.kind not in "iu" or outside:
         raise ValueError(
             f"network {program.network}: an input must be integers from -128 to 127, not "
             f"{values.dtype} from {values.min()} to {values.max()}"
@@ -49,9 +47,7 @@ def unpack_output(program: Program, data: bytes) -> NDArray[np.int8]:
     shape = program.output_shape
     size = math.prod(shape)
     if len(data) < size:
-        raise ValueError(
-            f"network {program.network}: its output has {size} bytes, not {len(data)}"
-        )
+        raise ValueError(f"network {program.network}: its output has {size} bytes, not {len(data)}")
     values = np.frombuffer(data, np.int8, size)
     if len(shape) == 3:
         return values.reshape(shape[1], shape[2], shape[0]).transpose(2, 0, 1).copy()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,15 @@ from .machine import Machine
 from .mapping import Capacity, ChunkGeometry, ColumnMode, LoopOrder, Mapping
 from .window import Axis
 
-__all__ = ["activation_beats", "estimate_cycles", "group_bytes", "passes", "weight_bytes"]
+__all__ = [
+    "PixelWork",
+    "activation_beats",
+    "estimate_cycles",
+    "line_bytes",
+    "passes",
+    "pixel_work",
+    "weight_bytes",
+]
 
 
 def _positions(axis: Axis) -> NDArray[np.int64]:
@@ -37,8 +47,7 @@ def activation_beats(mapping: Mapping, beat: int) -> int:
             height = min(step, shape.OY - y0)
             inner = height if mapping.mode is ColumnMode.SHARED else mapping.column_rows
             spans += [
-                mapping.y_axis(part, y0 + top, min(inner, height - top))
-                for top in range(0, height, inner)
+                mapping.y_axis(part, y0 + top, min(inner, height - top)) for top in range(0, height, inner)
             ]
         columns = [
             mapping.x_axis(part, x0, min(mapping.tile_x, shape.OX - x0))
@@ -65,26 +74,26 @@ def activation_beats(mapping: Mapping, beat: int) -> int:
     return total
 
 
-def group_bytes(mapping: Mapping, machine: Machine, group: int) -> tuple[int, int]:
-    """(bytes of a weight line in memory, bytes of the group's whole reduction)."""
+def line_bytes(mapping: Mapping, machine: Machine, group: int) -> int:
+    """Bytes of one of the group's weight lines in memory: its valid rows in whole beats."""
     valid = min(mapping.rows, mapping.shape.K - group * mapping.rows)
-    bits = valid * machine.array.weight_word_bits
-    line = -(-bits // machine.bus.data_bits) * machine.bus_bytes
-    return line, line * mapping.group_lines(machine)
+    return -(-valid * machine.array.weight_word_bits // machine.bus.data_bits) * machine.bus_bytes
 
 
 def weight_bytes(mapping: Mapping, machine: Machine) -> int:
     """Bytes of the layer's weights in memory, which is what reading them once takes."""
     last = mapping.all_groups - 1
-    return last * group_bytes(mapping, machine, 0)[1] + group_bytes(mapping, machine, last)[1]
+    lines = mapping.group_lines(machine)
+    return lines * (last * line_bytes(mapping, machine, 0) + line_bytes(mapping, machine, last))
 
 
-def passes(mapping: Mapping, capacity: Capacity, pixel_tiles: int) -> tuple[int, int, int]:
+def passes(mapping: Mapping, capacity: Capacity, work: PixelWork) -> tuple[int, int, int]:
     """How often activations, weights and parameters are read from memory as a whole.
 
     A tile that is still in one of its buffer's slots is not read again; the oldest gives way.
     """
     k_tiles, chunks = len(mapping.k_tiles), len(mapping.chunks)
+    pixel_tiles = work.tiles
     outer_weights = mapping.order is LoopOrder.WEIGHTS
     act = k_tiles if outer_weights and pixel_tiles > capacity.act_slots else 1
     weight = 1 if outer_weights or k_tiles <= capacity.weight_slots else pixel_tiles
@@ -96,55 +105,66 @@ def passes(mapping: Mapping, capacity: Capacity, pixel_tiles: int) -> tuple[int,
             act = 1 if pixel_tiles * chunks <= capacity.act_slots else k_tiles
     if mapping.weight_chunked:
         per_tile = mapping.groups * chunks
-        subtiles = _subtiles(mapping)
         if per_tile > capacity.weight_slots:
-            weight = subtiles
+            weight = work.accumulator_tiles
         elif not outer_weights:
             weight = 1 if mapping.all_groups * chunks <= capacity.weight_slots else pixel_tiles
     return act, weight, param
 
 
-def _accumulator_tiles(mapping: Mapping) -> list[tuple[int, int]]:
-    """(region rows × columns of a column, accumulator tiles in it) of each pixel tile."""
-    shape, result = mapping.shape, []
-    step = mapping.columns * mapping.column_rows
-    for y0 in range(0, shape.OY, step):
-        rows = min(mapping.column_rows, shape.OY - y0)
-        for x0 in range(0, shape.OX, mapping.tile_x):
-            width = min(mapping.tile_x, shape.OX - x0)
-            count = -(-rows // mapping.acc_y) * -(-width // mapping.acc_x)
-            result.append((rows * width, count))
-    return result
+@dataclass(frozen=True, slots=True)
+class PixelWork:
+    """What the pixel tiles of a mapping add up to; it doesn't depend on channels or loop order."""
+
+    tiles: int
+    pixels: int
+    """Of a column, those computed for nobody included."""
+    accumulator_tiles: int
 
 
-def _subtiles(mapping: Mapping) -> int:
-    return sum(count for _, count in _accumulator_tiles(mapping))
+def pixel_work(mapping: Mapping) -> PixelWork:
+    """The sums over all pixel tiles."""
+    shape, step = mapping.shape, mapping.columns * mapping.column_rows
+    rows = [min(mapping.column_rows, shape.OY - y) for y in range(0, shape.OY, step)]
+    widths = [min(mapping.tile_x, shape.OX - x) for x in range(0, shape.OX, mapping.tile_x)]
+    return PixelWork(
+        tiles=len(rows) * len(widths),
+        pixels=sum(rows) * sum(widths),
+        accumulator_tiles=sum(-(-row // mapping.acc_y) for row in rows)
+        * sum(-(-width // mapping.acc_x) for width in widths),
+    )
 
 
 def estimate_cycles(
-    mapping: Mapping, machine: Machine, geometries: list[ChunkGeometry], read_bytes: int
+    mapping: Mapping,
+    machine: Machine,
+    work: PixelWork,
+    geometries: list[ChunkGeometry],
+    read_bytes: int,
 ) -> int:
     """Cycles of the busiest unit, plus the first tile's load and the last tile's store.
 
     The mapper compares mappings of equal traffic with it; the cycle model tells the truth.
     """
     shape, groups = mapping.shape, mapping.all_groups
-    regions = _accumulator_tiles(mapping)
-    pixels, tiles = sum(p for p, _ in regions), sum(n for _, n in regions)
+    pixels, tiles = work.pixels, work.accumulator_tiles
     steps = sum(g.steps for g in geometries)
     array = groups * (pixels * steps + tiles * len(geometries))
     post = groups * (pixels * mapping.tile_columns * machine.row_groups + tiles)
     k_tiles = len(mapping.k_tiles)
-    executions = len(regions) * k_tiles
+    executions = work.tiles * k_tiles
     if len(geometries) > 1:
         executions = groups * tiles * len(geometries)
     # Command words share the read channel; a tile takes about four of them.
     read = (read_bytes + 32 * 4 * executions) // machine.bus_bytes
-    out_row = min(mapping.tile_x, shape.OX) // shape.pool_x
-    whole = mapping.k_tile == shape.K
-    runs = -(-shape.OY // shape.pool_y) * (1 if whole else out_row) * len(mapping.k_tiles)
-    written = shape.K * (shape.OY // shape.pool_y) * (shape.OX // shape.pool_x)
-    write = written // machine.bus_bytes + 4 * runs + 10 * executions
+    height, width = shape.OY // shape.pool_y, shape.OX // shape.pool_x
+    across = -(-shape.OX // mapping.tile_x)
+    # STORE takes about four cycles more for each run: a pixel, a row or a whole tile.
+    if mapping.k_tile < shape.K:
+        runs = height * width * k_tiles
+    else:
+        runs = height * across if across > 1 else work.tiles
+    write = shape.K * height * width // machine.bus_bytes + 4 * runs + 10 * executions
     first = mapping.bank_bytes() // machine.bus_bytes
-    last = mapping.output_bytes() // machine.bus_bytes + post // max(1, executions)
+    last = write // (work.tiles * k_tiles) + post // executions
     return max(array, post, read, write) + first + last

@@ -28,7 +28,7 @@ def row_layout(bus_bytes: int) -> data.StructLayout:
             "offset": clog2_shape(bus_bytes),  # of the first byte in the first beat
             "left": 21,  # bytes from the first beat's low end to the row's end
             "single": 1,  # the row is one beat
-            "wrap": 10,
+            "wrap": 11,
             "last": 1,  # row of its command
             "post": TOKENS,
         }
@@ -200,10 +200,10 @@ class Load(Component):
         left_kept = Signal(21)
         last_kept = Signal()
         cursor_kept = Signal(20)
-        unit_kept = Signal(10)
+        unit_kept = Signal(11)
         left = Signal(21)
         cursor = Signal(20)
-        unit = Signal(10)
+        unit = Signal(11)
         beat = Signal()
         last_beat = Signal()
         to_bytes = head.target == LoadTarget.ACTIVATION
