@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .isa import Command, LoadTarget, Opcode
-from .mapping import array_lanes, sets_per_word
+from .mapping import array_lanes
 from .program import Program, ProgramError
 from .tokens import ARRAY, LOAD, POST, STORE, Trace, describe
 
@@ -35,7 +35,7 @@ class _Hazards:
     def __init__(self, program: Program, trace: Trace) -> None:
         machine = program.machine
         self.program, self.trace = program, trace
-        self.lanes, self.words = array_lanes(machine), sets_per_word(machine)
+        self.lanes, self.words = array_lanes(machine), machine.sets_per_word
 
         def table(*shape: int) -> NDArray[np.int32]:
             return np.full(shape, -1, np.int32)

@@ -40,7 +40,6 @@ def plan_network(network: Network, machine: Machine) -> NetworkPlan:
         MappingError: the network or a layer can't run on this machine; names the layer.
     """
     layers = group_layers(network)
-    _check_machine(machine)
     for layer in layers:
         check_accumulators(layer, machine)
     slots = {"activations": 2, "weights": 2, "outputs": 2}
@@ -54,16 +53,6 @@ def plan_network(network: Network, machine: Machine) -> NetworkPlan:
             slots[fault.buffer] = 1
             continue
         return NetworkPlan(layers=layers, mappings=mappings, capacity=capacity)
-
-
-def _check_machine(machine: Machine) -> None:
-    """Nothing; MappingError for a machine whose weight line no LOAD can describe."""
-    units = machine.weight_line_bits // machine.bus.data_bits
-    if units > 1023:
-        raise MappingError(
-            f"machine {machine.name}: a weight line must have at most 1023 bus words, not {units}: "
-            "widen bus.data_bits or lower array.rows"
-        )
 
 
 def map_network(network: Network, machine: Machine) -> Program:

@@ -21,7 +21,6 @@ __all__ = [
     "Tile",
     "array_lanes",
     "capacity_of",
-    "sets_per_word",
 ]
 
 
@@ -52,11 +51,6 @@ class LoopOrder(enum.StrEnum):
 def array_lanes(machine: Machine) -> int:
     """Lanes of an int8 × int8 PE, which are the bytes of a lane set too."""
     return machine.array.lanes(8, 8)
-
-
-def sets_per_word(machine: Machine) -> int:
-    """Lane sets of int8 weights in a weight word."""
-    return machine.array.weight_word_bits // (8 * array_lanes(machine))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -353,7 +347,7 @@ class Mapping:
             offset=(chunk.fy0 - part.fy0) * tap_y + (chunk.fx0 - part.fx0) * tap_x
             + chunk.c0 - part.c0,
             steps=steps,
-            lines=-(-steps // sets_per_word(machine)),
+            lines=-(-steps // machine.sets_per_word),
         )  # fmt: skip
 
     def group_lines(self, machine: Machine) -> int:

@@ -15,7 +15,6 @@ from .mapping import (
     Mapping,
     MappingError,
     array_lanes,
-    sets_per_word,
 )
 from .traffic import activation_beats, estimate_cycles, passes, pixel_work, weight_bytes
 
@@ -236,7 +235,7 @@ class _Search:
             found = False
             for act_chunked, weight_chunked in ((False, True), (True, False), (True, True)):
                 for fy in dict.fromkeys((shape.FY, 1)):
-                    most = self.capacity.weight_lines * sets_per_word(self.machine) // fy * lanes // fx
+                    most = self.capacity.weight_lines * self.machine.sets_per_word // fy * lanes // fx
                     for c in _channel_cuts(shape.C, lanes, most):
                         if weight_chunked and c > max(most, 1):
                             continue

@@ -147,7 +147,7 @@ def summarize(results: Sequence[CaseResult], elapsed: float, unmapped: int = 0) 
         "model_bytes": sum(result.model_read_bytes + result.model_write_bytes for result in results),
         "unmapped": unmapped,
         "failures": [str(result) for result in failures],
-        "runs": [asdict(result) for result in results],
+        "runs": [{**asdict(result), "agrees": result.agrees} for result in results],
         "seconds": elapsed,
     }
 

@@ -43,7 +43,7 @@ Out = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help
 Seed = Annotated[int, typer.Option("--seed", min=0, help="of everything random")]
 
 
-class CheckFailed(Exception):
+class CheckError(Exception):
     """A check came out wrong; the result is already printed."""
 
 
@@ -108,7 +108,7 @@ def demo(
     result = run_demo(output, seed=seed, images=images)
     _emit(result, as_json)
     if not result["verify"]["agrees"]:
-        raise CheckFailed
+        raise CheckError
 
 
 @app.command()
@@ -160,15 +160,15 @@ def rtl(
     machine: MachineName,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="where the files go")],
     settings: Settings = None,
+    seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Verilog, memory image and manifest in DIR."""
-    from ..mapper.lower import map_network
-    from ..rtl.export import export_rtl
+    from .export import export_network
+    from .progress import say
 
-    program = map_network(_network(model), _machine(machine, settings))
-    files = export_rtl(program, output)
-    _emit({"kind": "rtl", "files": [str(path) for path in files]}, as_json)
+    network = _network(model)
+    _emit(export_network(network, _machine(machine, settings), output, seed=seed, progress=say), as_json)
 
 
 @app.command()
@@ -195,20 +195,21 @@ def verify(
 ) -> None:
     """Hold reference, model and RTL to equal bits, cycles, bytes."""
     from .agreement import verify_network, verify_random
+    from .progress import say
 
     if random is not None:
         if model is not None or machine is not None or settings or data is not None:
             raise ValueError("--random draws networks and machines: give it no MODEL or --machine")
-        value = verify_random(random, seed=seed, jobs=jobs)
+        value = verify_random(random, seed=seed, jobs=jobs, progress=say)
     elif model is None or machine is None:
         raise ValueError("verify takes MODEL and --machine, or --random N")
     else:
         value = verify_network(
-            _network(model), _machine(machine, settings), images=images, data=data, seed=seed
+            _network(model), _machine(machine, settings), images=images, data=data, seed=seed, progress=say
         )
     _emit(value, as_json, output)
     if not value["agrees"]:
-        raise CheckFailed
+        raise CheckError
 
 
 @app.command()
@@ -221,9 +222,11 @@ def cost(
     output: Out = None,
 ) -> None:
     """LUT, FF, DSP, BRAM and, placed, the clock on an FPGA."""
+    from .progress import say
     from .synthesis import machine_cost
 
-    _emit(machine_cost(_machine(machine, settings), target, pnr=pnr), as_json, output)
+    value = machine_cost(_machine(machine, settings), target, pnr=pnr, progress=say)
+    _emit(value, as_json, output)
 
 
 @app.command()
@@ -259,7 +262,7 @@ def doctor(as_json: Json = False) -> None:
     tools = examine()
     _emit({"kind": "doctor", "tools": [dataclasses.asdict(tool) for tool in tools]}, as_json)
     if any(tool.version is None for tool in tools):
-        raise CheckFailed
+        raise CheckError
 
 
 def _complain(message: str) -> int:
@@ -273,7 +276,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         given = sys.argv[1:] if arguments is None else arguments
         code = app(args=given or ["--help"], prog_name="bitwright", standalone_mode=False)
-    except CheckFailed:
+    except CheckError:
         return 1
     except (KeyboardInterrupt, typer.Abort):
         sys.stderr.write("bitwright: interrupted\n")

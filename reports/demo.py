@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
@@ -42,8 +43,7 @@ def _accuracy(trained: TrainedDigits) -> dict[str, Any]:
     else:
         about += "It names the same digit as the QAT network on every one of them."
     rows = [
-        {"name": name, "accuracy": value, "correct": round(value * images)}
-        for name, value in figures.items()
+        {"name": name, "accuracy": value, "correct": round(value * images)} for name, value in figures.items()
     ]
     return {"images": images, "about": about, "rows": rows, "disagreements": len(trained.disagreements)}
 
@@ -200,6 +200,7 @@ def _run(machine: Machine, placing: Connection, seed: int, images: int) -> dict[
             "machine": f"{machine.name}, digest {machine.digest()}",
             "programs": f"{program.network} {program.digest()}, "
             f"{stack_program.network} {stack_program.digest()}",
+            "memory": dataclasses.asdict(machine.memory),
             "tools": _tools(),
         },
     }

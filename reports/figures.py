@@ -157,10 +157,11 @@ def timeline(
         cycles: length of the axis.
     """
     figure, axes = _start(0.95 + 0.42 * len(units) + 0.2 * (max(0, len(layers) - 1) // 8))
+    thinnest = cycles / 900  # a pixel or so: what is shorter would fade away
     for place, spans in enumerate(units.values()):
-        by_layer: dict[int, list[tuple[int, int]]] = {}
+        by_layer: dict[int, list[tuple[int, float]]] = {}
         for start, end, layer in spans:
-            by_layer.setdefault(layer, []).append((start, max(1, end - start)))
+            by_layer.setdefault(layer, []).append((start, max(thinnest, end - start)))
         for layer, pieces in by_layer.items():
             color = PALETTE[layer % len(PALETTE)]
             axes.broken_barh(pieces, (place - 0.36, 0.72), facecolors=color, linewidth=0)

@@ -53,7 +53,7 @@ def read_result(path: str | Path) -> dict[str, Any]:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as fault:
         raise ValueError(f"{path}: not a JSON file ({fault})") from None
-    kinds = ("simulate", "verify", "cost", "demo")
+    kinds = ("result", "verify", "cost", "demo")
     if not isinstance(value, dict) or value.get("kind") not in kinds:
         raise ValueError(
             f"{path}: not a result: its `kind` must be one of {', '.join(kinds)}; write results with "

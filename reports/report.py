@@ -9,7 +9,7 @@ from . import sections
 from .page import Page, Section, render
 from .units import amount, percent
 
-__all__ = ["build_page", "render_report"]
+__all__ = ["build_page", "clock_of", "render_report"]
 
 Result = Mapping[str, Any]
 
@@ -74,7 +74,7 @@ def build_page(results: Sequence[Result]) -> Page:
 def _build_page(results: Sequence[Result]) -> Page:
     parts = _flatten(results)
     costs = [part for part in parts if part["kind"] == "cost"]
-    runs = [part for part in parts if part["kind"] == "simulate"]
+    runs = [part for part in parts if part["kind"] == "result"]
     checks = [part for part in parts if part["kind"] == "verify"]
     demos = [result for result in results if result["kind"] == "demo"]
 
@@ -90,10 +90,11 @@ def _build_page(results: Sequence[Result]) -> Page:
     facts += [sections.cost_fact(cost) for cost in costs]
     body += [sections.accuracy_section(demo["accuracy"]) for demo in demos]
     body += [sections.verification_section(check) for check in checks]
-    for run in runs:
+    for number, run in enumerate(runs):
         clock, words = clock_of(run, costs)
         title = f"{run['network']} on {run['machine']}"
-        body.append(sections.simulation_section(run, clock, words, title))
+        first_of_its_rows = all(run["energy_rows"] != other["energy_rows"] for other in runs[:number])
+        body.append(sections.simulation_section(run, clock, words, title, rows_shown=first_of_its_rows))
     body += [sections.cost_section(cost) for cost in costs]
     body += [sections.phase_section(demo["phases"]) for demo in demos]
     for result in results:

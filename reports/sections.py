@@ -23,6 +23,18 @@ __all__ = [
 Result = Mapping[str, Any]
 
 WORKING = "working"
+RUNS_LISTED = 16
+CAUSES = {
+    "fetch": "no command there yet",
+    "activations": "activations not loaded yet",
+    "weights": "weights not loaded yet",
+    "outputs": "no room in the output buffer",
+    "post": "both accumulator banks full",
+    "setup": "a command or tile begins",
+    "done": "work done, outputs still being stored",
+    "tokens": "any other token",
+}
+"""Why the array waits; in the order of the charts' colours."""
 
 
 def accuracy_section(accuracy: Result) -> Section:
@@ -79,6 +91,26 @@ def verification_section(verify: Result) -> Section:
             ],
         ),
     ]
+    if verify.get("network"):
+        blocks.append(Text(text=f"{verify['network']} on {verify['machine']}."))
+    runs = verify.get("runs", ())
+    if 0 < len(runs) <= RUNS_LISTED:
+        blocks.append(
+            Table(
+                heads=("run", "cycles in RTL", "in the model", "bytes read", "bytes written", "differences"),
+                rows=[
+                    (
+                        run["name"],
+                        amount(run["rtl_cycles"]),
+                        amount(run["model_cycles"]),
+                        amount(run["rtl_read_bytes"]),
+                        amount(run["rtl_write_bytes"]),
+                        "none" if run["agrees"] else "see below",
+                    )
+                    for run in runs
+                ],
+            )
+        )
     if verify.get("about"):
         blocks.append(Text(text=verify["about"]))
     if verify.get("failures"):
@@ -91,7 +123,7 @@ def _layer_parts(layers: Sequence[Result], causes: Sequence[str]) -> dict[str, l
     """Per layer: cycles in which the array worked, then those lost to each cause."""
     parts: dict[str, list[float]] = {WORKING: []}
     for layer in layers:
-        parts[WORKING].append(max(0, layer["cycles"] - sum(layer["stall_cycles"].values())))
+        parts[WORKING].append(layer["busy_cycles"])
     for cause in causes:
         parts[cause] = [layer["stall_cycles"].get(cause, 0) for layer in layers]
     return parts
@@ -123,9 +155,8 @@ def _time_blocks(value: Result) -> list[Block]:
         energy(total["energy_pj"]),
     )
     heads = ("layer", "cycles", "MACs", "utilization", "bytes read", "bytes written", "energy")
-    colors = {
-        name: figures.PALETTE[number % len(figures.PALETTE)] for number, name in enumerate([WORKING, *causes])
-    }
+    colors = {name: figures.PALETTE[number] for number, name in enumerate([WORKING, *CAUSES])}
+    meanings = "; ".join(f"{cause}: {CAUSES[cause]}" for cause in CAUSES if cause in causes)
     chart = figures.stacked_bars(
         f"Cycles of each layer of {value['network']} by what the array did",
         [layer["name"] for layer in layers],
@@ -134,15 +165,22 @@ def _time_blocks(value: Result) -> list[Block]:
         colors,
     )
     return [
-        Table(heads=heads, rows=rows, foot=foot, caption=value["layer_note"]),
-        Figure(svg=chart, caption="What the array did in each layer: working, or waiting, by cause."),
+        Table(
+            heads=heads,
+            rows=rows,
+            foot=foot,
+            caption="A layer's cycles run from the last write response of the one before to its own last.",
+        ),
+        Figure(
+            svg=chart, caption=f"What the array did in each layer: worked, or waited, by cause ({meanings})."
+        ),
     ]
 
 
 def _timeline_blocks(value: Result) -> list[Block]:
     chart = figures.timeline(
         f"When load, compute and store worked on {value['network']}",
-        {unit: [(span[0], span[1], span[2]) for span in spans] for unit, spans in value["timeline"].items()},
+        {unit.upper(): spans for unit, spans in value["spans"].items()},
         [layer["name"] for layer in value["layers"]],
         value["total"]["cycles"],
     )
@@ -171,23 +209,22 @@ def _traffic_blocks(value: Result, clock_hz: float) -> list[Block]:
     ]
 
 
-def _energy_blocks(value: Result) -> list[Block]:
-    node = value["node_nm"]
+def _energy_blocks(value: Result, rows_shown: bool) -> list[Block]:
+    parts = {name.replace("_", " "): picojoules for name, picojoules in value["energy_pj"].items()}
+    chart = figures.bars(f"Event energy of {value['network']} by component", parts, energy)
+    title = f"{value['energy_title'].capitalize()}, counted events × table; not FPGA power"
     blocks: list[Block] = [
-        Heading(
-            text=f"Event energy at {node} nm, counted events × table; not FPGA power: "
-            f"{energy(value['total']['energy_pj'])} an image"
-        ),
-        Figure(
-            svg=figures.bars(f"Event energy of {value['network']} by component", value["energy_pj"], energy)
-        ),
+        Heading(text=title),
+        Text(text=f"{energy(value['total']['energy_pj'])} an image."),
+        Figure(svg=chart),
     ]
-    if value["energy_rows"]:
+    if rows_shown:
         blocks.append(
             Table(
-                heads=("row of the energy table", "pJ", "per", "status", "source"),
+                heads=("event of", "row", "pJ", "per", "status", "source"),
                 rows=[
                     (
+                        row["component"].replace("_", " "),
                         row["item"],
                         f"{row['value_pj']:.4g}",
                         row["per"],
@@ -196,14 +233,16 @@ def _energy_blocks(value: Result) -> list[Block]:
                     )
                     for row in value["energy_rows"]
                 ],
-                text=frozenset({0, 2, 3, 4}),
+                text=frozenset({0, 1, 3, 4, 5}),
                 caption="Rows used. Derived and assumed values are marked; each can be overridden.",
             )
         )
     return blocks
 
 
-def simulation_section(value: Result, clock_hz: float, clock_note: str, title: str) -> Section:
+def simulation_section(
+    value: Result, clock_hz: float, clock_note: str, title: str, *, rows_shown: bool = True
+) -> Section:
     """Cycles, stalls, timeline, traffic and event energy of one simulated run.
 
     Args:
@@ -211,24 +250,23 @@ def simulation_section(value: Result, clock_hz: float, clock_note: str, title: s
         clock_hz: cycles a second for times and bandwidths.
         clock_note: where that clock comes from.
         title: of the section.
+        rows_shown: whether the rows of the energy table are listed.
     """
     total = value["total"]
     intro = (
-        f"{value['network']} on {value['machine']}: {amount(total['cycles'])} cycles an image, "
-        f"{seconds(total['cycles'] / clock_hz)} at {clock_note}. "
-        f"Fidelity: {value['fidelity']}. "
+        f"{amount(total['cycles'])} cycles an image, {seconds(total['cycles'] / clock_hz)} at "
+        f"{clock_note}. Fidelity: {value['fidelity']}. "
     )
     blocks: list[Block] = [Text(text=intro + value.get("about", ""))]
     blocks += _time_blocks(value)
     blocks += _timeline_blocks(value)
     blocks += _traffic_blocks(value, clock_hz)
-    blocks += _energy_blocks(value)
+    blocks += _energy_blocks(value, rows_shown)
     return Section(title=title, blocks=blocks)
 
 
 def cost_section(cost: Result) -> Section:
     """What the core takes of an FPGA, and the clock that it reaches."""
-    available = cost.get("available") or {}
     names = {
         "lut": "look-up tables",
         "ff": "flip-flops",
@@ -237,21 +275,24 @@ def cost_section(cost: Result) -> Section:
     }
     rows = []
     for key, name in names.items():
-        have = available.get(key)
+        use = cost["resources"][key]
+        have = use["available"]
+        placed = cost["placed"][key]["used"] if cost["placed"] else None
         rows.append(
             (
                 name,
-                "–" if cost[key] is None else amount(cost[key]),
-                "–" if not have else amount(have),
-                "–" if not have or cost[key] is None else percent(cost[key] / have),
+                amount(use["used"]),
+                "–" if placed is None else amount(placed),
+                "–" if have is None else amount(have),
+                "–" if not have else percent(use["used"] / have),
             )
         )
     blocks: list[Block] = [
         Text(
             text=f"{cost['machine']} for {cost['target']}, out of context (the AXI ports lead to "
-            f"no pins or other logic): {cost['verdict']}."
+            f"no pins or other logic): {cost['text']}."
         ),
-        Table(heads=("", "used", "in the part", "share"), rows=rows),
+        Table(heads=("", "synthesised", "placed", "in the part", "share"), rows=rows),
     ]
     if cost["fmax_mhz"] is not None:
         blocks.append(Text(text=f"Placed and routed clock: {cost['fmax_mhz']:.1f} MHz."))
@@ -263,8 +304,8 @@ def cost_fact(cost: Result) -> dict[str, str]:
     if cost["fmax_mhz"] is not None:
         note = f"placed and routed on {cost['target']}, out of context"
         return {"label": "Clock", "value": f"{cost['fmax_mhz']:.1f} MHz", "note": note}
-    used = "–" if cost["lut"] is None else amount(cost["lut"])
-    note = f"{cost['target']}, out of context: {cost['verdict']}"
+    used = amount(cost["lut"])
+    note = f"{cost['target']}, out of context: {cost['text']}"
     return {"label": "Look-up tables", "value": used, "note": note}
 
 

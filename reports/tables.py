@@ -9,6 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from .report import clock_of
 from .units import amount, energy, percent, seconds, size
 
 __all__ = ["show"]
@@ -30,7 +31,14 @@ def _table(
     text: Iterable[int] = (0,),
     title: str | None = None,
 ) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    headed = any(heads)
+    table = Table(
+        box=box.SIMPLE_HEAD if headed else None,
+        show_header=headed,
+        title=title,
+        title_justify="left",
+        pad_edge=False,
+    )
     columns = set(text)
     for number, head in enumerate(heads):
         table.add_column(head, justify="left" if number in columns else "right")
@@ -75,22 +83,24 @@ def _map(value: dict[str, Any], console: Console) -> None:
         f"{value['network']} on {value['machine']}: {amount(value['commands'])} commands, "
         f"{size(value['memory_bytes'])} of memory"
     )
-    console.print(
-        _table(
-            ("layer", "loop order", "tiles", "buffers", "cycles"),
+    rows = []
+    for layer in value["layers"]:
+        tiles = layer["tiles"]
+        rows.append(
             (
-                (
-                    layer["name"],
-                    layer["order"],
-                    layer["tiles"],
-                    layer["buffers"],
-                    amount(layer["objective_value"]),
-                )
-                for layer in value["layers"]
-            ),
-            text=(0, 1, 2, 3),
+                layer["name"],
+                tiles["count"],
+                f"{tiles['K']} × {tiles['OY']} × {tiles['OX']}",
+                f"{tiles['columns']} {tiles['column_mode']}",
+                layer["order"],
+                *(f"{size(used)} of {size(all_)}" for used, all_ in layer["buffers"].values()),
+                amount(layer["objective_value"]),
+                amount(layer["estimated_cycles"]),
+            )
         )
-    )
+    heads = ["layer", "tiles", "K × OY × OX", "columns", "outer loop"]
+    heads += ["activations", "weights", "outputs", "DRAM bytes", "cycles (estimate)"]
+    console.print(_table(heads, rows, text=(0, 2, 3, 4)))
 
 
 def _simulate(value: dict[str, Any], console: Console) -> None:
@@ -149,14 +159,14 @@ def _verify(value: dict[str, Any], console: Console) -> None:
 
 
 def _cost(value: dict[str, Any], console: Console) -> None:
-    console.print(f"{value['machine']} on {value['target']}, out of context: {value['verdict']}")
-    rows = [
-        (name.upper(), amount(value[name]) if value[name] is not None else "–")
-        for name in ("lut", "ff", "dsp", "bram")
-    ]
+    console.print(f"{value['machine']} on {value['target']}, out of context: {value['text']}")
+    rows = []
+    for name in ("lut", "ff", "dsp", "bram"):
+        have = value["resources"][name]["available"]
+        rows.append((name.upper(), amount(value[name]), "" if have is None else f"of {amount(have)}"))
     if value["fmax_mhz"] is not None:
-        rows.append(("Fmax", f"{value['fmax_mhz']:.1f} MHz"))
-    console.print(_table(("", ""), rows))
+        rows.append(("Fmax", f"{value['fmax_mhz']:.1f} MHz", ""))
+    console.print(_table(("", "", ""), rows))
 
 
 def _machines(value: dict[str, Any], console: Console) -> None:
@@ -209,6 +219,10 @@ def _demo(value: dict[str, Any], console: Console) -> None:
     _simulate(value["stack"], console)
     _verify(value["verify"], console)
     _cost(value["cost"], console)
+    for part in (value["simulate"], value["stack"]):
+        hertz, words = clock_of(part, [value["cost"]])
+        time = seconds(part["total"]["cycles"] / hertz)
+        console.print(f"{part['network']}: {time} an image at {words}")
     console.print(
         _table(
             ("phase", "seconds"),
@@ -221,7 +235,7 @@ def _demo(value: dict[str, Any], console: Console) -> None:
 _KINDS = {
     "info": _info,
     "map": _map,
-    "simulate": _simulate,
+    "result": _simulate,
     "verify": _verify,
     "cost": _cost,
     "machines": _machines,
