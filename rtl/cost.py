@@ -55,7 +55,7 @@ class Cost:
     """Cells that a design takes on a target, and its clock if it was placed.
 
     `lut`, `ff`, `dsp`, `bram` are counted after synthesis, so they compare with and without
-    place-and-route; `placed` has nextpnr's own counts, which add what routing and packing need.
+    place-and-route; `placed` has nextpnr's own counts, which add what packing and routing need.
     """
 
     target: str

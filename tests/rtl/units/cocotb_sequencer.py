@@ -1,0 +1,131 @@
+"""Sequencer against a queue in Python: credits, order, back-pressure, END and unknown opcodes."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+
+from bitwright.mapper.isa import COMMAND_BITS, COMMAND_BYTES, Opcode, Unit, unit_of
+from unit_machines import MACHINES
+from unit_stimulus import PACES, Ports, chance, equal, unit_test
+
+SINKS = {Unit.LOAD: "load", Unit.EXEC: "exec", Unit.STORE: "store"}
+KNOWN = [int(op) for op in Opcode if op is not Opcode.END]
+UNKNOWN = sorted(set(range(16)) - {int(op) for op in Opcode})
+LIMIT = 5000
+QUIET = 20
+RUNS = 40
+
+
+def _program(rng: random.Random) -> tuple[list[int], int, bool]:
+    """Words, index of the one that ends the program, and whether by error."""
+    length = rng.choice([1, 2, 3, 4, 5, 8, 12, rng.randint(1, 40)])
+    words = [rng.getrandbits(COMMAND_BITS - 4) << 4 | rng.choice(KNOWN) for _ in range(length)]
+    broken = rng.random() < 0.5
+    ends = rng.randrange(length) if broken or rng.random() < 0.2 else length - 1
+    words[ends] = words[ends] >> 4 << 4 | (rng.choice(UNKNOWN) if broken else Opcode.END)
+    return words, ends, broken
+
+
+@unit_test("sequencer_narrow", "sequencer_wide", "sequencer_broad", "sequencer_eager")
+async def commands_reach_their_units_in_order(ports: Ports, rng: random.Random, unit: str) -> None:
+    machine = MACHINES[unit.removeprefix("sequencer_")]
+    sinks = {f"{name}_ready": 0 for name in SINKS.values()}
+    await ports.reset(start=0, base=0, length=0, ar_grant=0, r_valid=0, r_data=0, **sinks)
+    for number in range(RUNS):
+        pace = PACES[number % len(PACES)]
+        words, ends, broken = _program(rng)
+        base = rng.getrandbits(20) << 12
+        ports.drive(start=1, base=base, length=len(words), ar_grant=0, r_valid=0)
+        await ports.settle()
+        equal("idle before a start", ports.get("idle"), 1)
+        await ports.edge()
+        ports.drive(start=0)
+        run = Run(
+            machine.queues.fetch_commands, machine.queues.fetch_burst, machine.bus.data_bits, words, base
+        )
+        quiet = 0
+        for _ in range(LIMIT):
+            await run.cycle(ports, rng, pace)
+            quiet = quiet + 1 if run.over() else 0
+            if quiet == QUIET:
+                break
+        equal("the command that ended the program", run.number - 1, ends)
+        equal("error, error_command", ports.many(("error", "error_command")), (broken, ends * broken))
+
+
+class Run:
+    """One program: memory's side, and what the sequencer must be doing."""
+
+    def __init__(self, depth: int, burst: int, data_bits: int, words: list[int], base: int) -> None:
+        self.words = words
+        self.depth = depth
+        self.credits = depth
+        self.burst = burst
+        self.data_bits = data_bits
+        self.beats_a_command = COMMAND_BITS // data_bits
+        self.address = base
+        self.fetched = 0  # commands asked for
+        self.beats: deque[int] = deque()
+        self.arrived = 0  # beats of the command that is coming
+        self.index = 0  # of the command that is coming
+        self.fifo: deque[int] = deque()
+        self.running = True
+        self.asking = True
+        self.number = 0
+
+    def over(self) -> bool:
+        return not self.running and self.credits == self.depth
+
+    async def cycle(self, ports: Ports, rng: random.Random, pace: float) -> None:
+        grant, readies = chance(rng, pace), {unit: chance(rng, pace) for unit in SINKS}
+        beat = self.beats[0] if self.beats and chance(rng, pace) else None
+        noise = rng.getrandbits(self.data_bits)
+        ports.drive(ar_grant=grant, r_valid=int(beat is not None), r_data=noise if beat is None else beat)
+        ports.drive(**{f"{name}_ready": readies[unit] for unit, name in SINKS.items()})
+        await ports.settle()
+
+        # Requests: after the end, none may be granted any more.
+        count = min(self.burst, len(self.words) - self.fetched)
+        asked = ports.get("ar_request")
+        if self.running:
+            equal("ar_request", asked, int(count > 0 and self.credits >= count))
+        else:
+            equal("ar_request after the program's end", asked, 0)
+        if asked:
+            shape = ports.many(("ar_address", "ar_beats"))
+            equal("the request", shape, (self.address, count * self.beats_a_command))
+        equal("idle", ports.get("idle"), int(self.over()))
+
+        # Dispatch, with the credit registered.
+        head = self.fifo[0] if self.fifo else None
+        opcode = None if head is None or not self.running else head & 15
+        sink = unit_of(Opcode(opcode)) if opcode is not None and opcode not in UNKNOWN else None
+        valids = ports.many(f"{name}_valid" for name in SINKS.values())
+        equal("valids", valids, tuple(int(unit is sink) for unit in SINKS))
+        if sink is not None:
+            equal("the command", ports.get(f"{SINKS[sink]}_payload"), head)
+        stopping = opcode is not None and sink is None
+        leaves = head is not None and (not self.running or stopping or readies[sink] == 1)
+
+        if asked and grant:
+            for word in self.words[self.fetched : self.fetched + count]:
+                mask = (1 << self.data_bits) - 1
+                self.beats.extend(word >> at & mask for at in range(0, COMMAND_BITS, self.data_bits))
+            self.fetched += count
+            self.address += count * COMMAND_BYTES
+            self.credits -= count
+        if leaves:
+            self.fifo.popleft()
+            self.credits += 1
+            self.number += self.running
+        if stopping:
+            self.running = False
+        if beat is not None:
+            self.beats.popleft()
+            self.arrived += 1
+            if self.arrived == self.beats_a_command:
+                self.fifo.append(self.words[self.index])
+                self.index += 1
+                self.arrived = 0
+        await ports.edge()

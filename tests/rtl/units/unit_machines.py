@@ -1,0 +1,75 @@
+"""What the unit benches are built with; read by pytest, which builds, and by cocotb, which drives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bitwright.mapper.machine import ArraySpec, BufferSpec, BusSpec, Machine, PostSpec, QueueSpec
+
+# Two lane sets a weight word, four row groups, bursts and queues so short that all limits are met.
+NARROW = Machine(
+    name="narrow",
+    array=ArraySpec(rows=4, cols=2, act_word_bits=32, weight_word_bits=64, acc_depth=16, acc_bits=32),
+    buffers=BufferSpec(activation_bytes=256, weight_bytes=512, output_bytes=256, param_channels=16),
+    post=PostSpec(lanes=1),
+    bus=BusSpec(data_bits=32, max_burst=4, read_outstanding=2, write_outstanding=2),
+    queues=QueueSpec(commands=2, fetch_commands=5, fetch_burst=4, row_descriptors=2),
+)
+
+# One lane set, one row group, few accumulator bits, vendor multipliers.
+WIDE = Machine(
+    name="wide",
+    array=ArraySpec(
+        rows=4,
+        cols=4,
+        act_word_bits=128,
+        weight_word_bits=32,
+        acc_depth=32,
+        acc_bits=20,
+        multiplier="dsp",
+    ),
+    buffers=BufferSpec(activation_bytes=1024, weight_bytes=512, output_bytes=512, param_channels=32),
+    post=PostSpec(lanes=4),
+    bus=BusSpec(data_bits=64, max_burst=16, read_outstanding=4, write_outstanding=4),
+    queues=QueueSpec(commands=8, fetch_commands=8, fetch_burst=4, row_descriptors=8),
+)
+
+# A command is one beat of the bus.
+BROAD = replace(
+    WIDE,
+    name="broad",
+    array=replace(WIDE.array, act_word_bits=256, weight_word_bits=256),
+    bus=BusSpec(data_bits=256, max_burst=16),
+    queues=QueueSpec(fetch_commands=3, fetch_burst=2),
+)
+
+# The whole fetch FIFO is one burst.
+EAGER = replace(NARROW, name="eager", queues=QueueSpec(fetch_commands=4, fetch_burst=4))
+
+# Of the array: two lane sets and two POST lanes, vendor multipliers.
+PAIRED = replace(
+    NARROW,
+    name="paired",
+    array=replace(NARROW.array, acc_bits=24, multiplier="dsp"),
+    post=PostSpec(lanes=2),
+)
+
+MACHINES = {machine.name: machine for machine in (NARROW, WIDE, BROAD, EAGER)}
+
+BYTE_BUFFERS = {
+    "byte_buffer_even": {"size_bytes": 64, "word_bytes": 8, "write_bytes": 8, "read_bytes": 8},
+    "byte_buffer_reading": {"size_bytes": 64, "word_bytes": 16, "write_bytes": 4, "read_bytes": 16},
+    "byte_buffer_writing": {"size_bytes": 32, "word_bytes": 4, "write_bytes": 4, "read_bytes": 1},
+    "byte_buffer_least": {"size_bytes": 2, "word_bytes": 1, "write_bytes": 1, "read_bytes": 1},
+}
+
+LINE_BUFFERS = {
+    "line_buffer_wide": {"lines": 16, "line_bits": 256, "unit_bits": 32},
+    "line_buffer_odd": {"lines": 5, "line_bits": 192, "unit_bits": 64},
+    "line_buffer_single": {"lines": 2, "line_bits": 32, "unit_bits": 32},
+}
+
+TOKEN_COUNTERS = {"takers": 3, "posters": 4}
+CONTROL_IDENTITY = 0xC0FFEE42
+ARBITER_BITS = 64
+REQUANTIZER_ACC_BITS = {"requantizer_32": 32, "requantizer_20": 20}
