@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Module, Signal
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
@@ -47,38 +49,53 @@ class Core(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         machine = self.machine
-        m.submodules.control = control = Control(identity=int(machine.digest()[:8], 16))
-        m.submodules.sequencer = sequencer = Sequencer(machine=machine)
-        m.submodules.read_arbiter = arbiter = ReadArbiter(data_bits=machine.bus.data_bits)
-        m.submodules.tokens = tokens = TokenCounters(takers=3, posters=4)
-        m.submodules.load = load = Load(machine=machine)
-        m.submodules.execute = execute = Execute(machine=machine)
-        m.submodules.array = array = ProcessingArray(machine=machine)
-        m.submodules.post = post = Post(machine=machine)
-        m.submodules.store = store = Store(machine=machine)
-        connect(m, flipped(self.ctrl), control.bus)
-        connect(m, arbiter.axi, flipped(self.read))
-        connect(m, store.axi, flipped(self.write))
+        parts: dict[str, Any] = {
+            "control": Control(identity=int(machine.digest()[:8], 16)),
+            "sequencer": Sequencer(machine=machine),
+            "read_arbiter": ReadArbiter(data_bits=machine.bus.data_bits),
+            "tokens": TokenCounters(takers=3, posters=4),
+            "load": Load(machine=machine),
+            "execute": Execute(machine=machine),
+            "array": ProcessingArray(machine=machine),
+            "post": Post(machine=machine),
+            "store": Store(machine=machine),
+        }
+        for name, part in parts.items():
+            m.submodules[name] = part
+        self._connect_control(m, parts)
+        self._connect_queues(m, parts)
+        self._connect_memory(m, parts)
+        self._connect_operands(m, parts)
+        self._connect_results(m, parts)
+        return m
 
-        units_idle = Signal()
+    def _connect_control(self, m: Module, parts: dict[str, Any]) -> None:
+        """Registers, program start and end."""
+        control, sequencer = parts["control"], parts["sequencer"]
+        load, store = parts["load"], parts["store"]
+        connect(m, flipped(self.ctrl), control.bus)
         m.d.comb += [
             sequencer.start.eq(control.start),
             sequencer.base.eq(control.base),
             sequencer.length.eq(control.length),
-            control.idle.eq(sequencer.idle & units_idle),
+            control.idle.eq(sequencer.idle & load.idle & parts["execute"].idle & store.idle),
             control.error.eq(sequencer.error),
             control.error_command.eq(sequencer.error_command),
             control.write_response.eq(store.responded),
             self.done.eq(control.done),
             load.base.eq(control.base),
             store.base.eq(control.base),
+            parts["tokens"].clear.eq(control.start),
         ]
 
-        # Command queues and tokens.
-        for number, (name, unit) in enumerate((("load", load), ("exec", execute), ("store", store))):
-            queue = SyncFIFO(width=COMMAND_BITS, depth=machine.queues.commands)
+    def _connect_queues(self, m: Module, parts: dict[str, Any]) -> None:
+        """Commands to the units, tokens between them."""
+        tokens = parts["tokens"]
+        for number, name in enumerate(("load", "execute", "store")):
+            unit = parts[name]
+            queue = SyncFIFO(width=COMMAND_BITS, depth=self.machine.queues.commands)
             m.submodules[f"{name}_queue"] = queue
-            source = getattr(sequencer, name)
+            source = getattr(parts["sequencer"], name)
             m.d.comb += [
                 queue.w_data.eq(source.payload),
                 queue.w_en.eq(source.valid),
@@ -89,16 +106,14 @@ class Core(Component):
                 unit.present.eq(tokens.present),
                 getattr(tokens, f"take_{number}").eq(unit.take),
             ]
-        m.d.comb += [
-            tokens.clear.eq(control.start),
-            *(
-                getattr(tokens, f"post_{number}").eq(unit.post)
-                for number, unit in enumerate((load, execute, post, store))
-            ),
-            units_idle.eq(load.idle & execute.idle & store.idle),
-        ]
+        for number, name in enumerate(("load", "execute", "post", "store")):
+            m.d.comb += getattr(tokens, f"post_{number}").eq(parts[name].post)
 
-        # Reads.
+    def _connect_memory(self, m: Module, parts: dict[str, Any]) -> None:
+        """The AXI4 port: fetch and LOAD read, STORE writes."""
+        arbiter, sequencer, load = parts["read_arbiter"], parts["sequencer"], parts["load"]
+        connect(m, arbiter.axi, flipped(self.read))
+        connect(m, parts["store"].axi, flipped(self.write))
         m.d.comb += [
             arbiter.fetch_request.eq(sequencer.ar_request),
             arbiter.fetch_address.eq(sequencer.ar_address),
@@ -116,9 +131,14 @@ class Core(Component):
             arbiter.load_ready.eq(load.r_ready),
         ]
 
-        # Buffers.
-        offset = Signal(20)
+    def _connect_operands(self, m: Module, parts: dict[str, Any]) -> None:
+        """LOAD to the operand buffers, and these to the array and POST."""
+        machine = self.machine
+        load, execute, array, post = (parts[name] for name in ("load", "execute", "array", "post"))
         for col in range(machine.array.cols):
+            # act_col changes with GEOMETRY only, whose successor issues no earlier than two cycles later.
+            offset = Signal(20, name=f"column_offset_{col}")
+            m.d.sync += offset.eq(execute.act_col * col)
             bank = ByteBuffer(
                 size_bytes=machine.buffers.activation_bytes,
                 word_bytes=machine.act_word_bytes,
@@ -135,65 +155,55 @@ class Core(Component):
                 bank.r_addr.eq(execute.act_addr + offset),
                 getattr(array, f"act_{col}").eq(bank.r_data),
             ]
-            following = Signal(20, name=f"column_offset_{col + 1}")
-            m.d.sync += following.eq(offset + execute.act_col)
-            offset = following
-        m.submodules.weights = weights = LineBuffer(
-            lines=machine.weight_lines,
-            line_bits=machine.weight_line_bits,
-            unit_bits=machine.bus.data_bits,
-        )
-        m.submodules.params = params = LineBuffer(
-            lines=machine.param_lines,
-            line_bits=machine.param_line_bits,
-            unit_bits=machine.bus.data_bits,
-        )
+        for name, lines, line_bits, reader in (
+            ("weight", machine.weight_lines, machine.weight_line_bits, execute),
+            ("param", machine.param_lines, machine.param_line_bits, post),
+        ):
+            buffer = LineBuffer(lines=lines, line_bits=line_bits, unit_bits=machine.bus.data_bits)
+            m.submodules[name] = buffer
+            m.d.comb += [
+                buffer.w_en.eq(getattr(load, f"{name}_en")),
+                buffer.w_line.eq(getattr(load, f"{name}_line")),
+                buffer.w_unit.eq(getattr(load, f"{name}_unit")),
+                buffer.w_data.eq(load.data),
+                buffer.r_en.eq(getattr(reader, f"{name}_en")),
+                buffer.r_line.eq(getattr(reader, f"{name}_line")),
+            ]
         m.d.comb += [
-            weights.w_en.eq(load.weight_en),
-            weights.w_line.eq(load.weight_line),
-            weights.w_unit.eq(load.weight_unit),
-            weights.w_data.eq(load.data),
-            weights.r_en.eq(execute.weight_en),
-            weights.r_line.eq(execute.weight_line),
-            params.w_en.eq(load.param_en),
-            params.w_line.eq(load.param_line),
-            params.w_unit.eq(load.param_unit),
-            params.w_data.eq(load.data),
-            params.r_en.eq(post.param_en),
-            params.r_line.eq(post.param_line),
+            array.weight_line.eq(m.submodules.weight.r_data),
+            post.param_data.eq(m.submodules.param.r_data),
+            *(
+                getattr(array, name).eq(getattr(execute, name))
+                for name in ("weight_set", "acc_en", "acc_fresh", "acc_bank", "acc_index")
+            ),
         ]
-        m.submodules.outputs = outputs = ByteBuffer(
+
+    def _connect_results(self, m: Module, parts: dict[str, Any]) -> None:
+        """The array through POST to the output buffer, and this to STORE."""
+        machine = self.machine
+        execute, array, post, store = (parts[name] for name in ("execute", "array", "post", "store"))
+        outputs = ByteBuffer(
             size_bytes=machine.buffers.output_bytes,
             word_bytes=machine.output_word_bytes,
             write_bytes=machine.post.lanes,
             read_bytes=machine.bus_bytes,
         )
+        m.submodules.output = outputs
+        connect(m, execute.job, post.job)
         m.d.comb += [
-            outputs.w_en.eq(post.w_en),
-            outputs.w_addr.eq(post.w_addr),
-            outputs.w_data.eq(post.w_data),
-            outputs.w_mask.eq(post.w_mask),
+            *(
+                getattr(array, name).eq(getattr(post, name))
+                for name in ("drain_load", "drain_bank", "drain_index")
+            ),
+            post.heads.eq(array.heads),
+            post.output.eq(execute.output),
+            execute.drained.eq(post.drained),
+            execute.finished.eq(post.finished),
+            *(
+                getattr(outputs, name).eq(getattr(post, name))
+                for name in ("w_en", "w_addr", "w_data", "w_mask")
+            ),
             outputs.r_en.eq(store.read_en),
             outputs.r_addr.eq(store.read_addr),
             store.read_data.eq(outputs.r_data),
         ]
-
-        # Array and POST.
-        m.d.comb += [
-            array.weight_line.eq(weights.r_data),
-            array.weight_set.eq(execute.weight_set),
-            array.acc_en.eq(execute.acc_en),
-            array.acc_fresh.eq(execute.acc_fresh),
-            array.acc_bank.eq(execute.acc_bank),
-            array.acc_index.eq(execute.acc_index),
-            array.drain_load.eq(post.drain_load),
-            array.drain_bank.eq(post.drain_bank),
-            array.drain_index.eq(post.drain_index),
-            post.heads.eq(array.heads),
-            post.output.eq(execute.output),
-            post.param_data.eq(params.r_data),
-            execute.drained.eq(post.drained),
-            execute.finished.eq(post.finished),
-        ]
-        connect(m, execute.job, post.job)
-        return m

@@ -24,7 +24,7 @@ class Sequencer(Component):
         start, base, length: from CONTROL.
         ar_request, ar_address, ar_beats, ar_grant: to the read arbiter.
         r_valid, r_data: beats of its own reads; always taken.
-        load, exec, store: command streams.
+        load, execute, store: command streams.
         idle: nothing left to fetch or dispatch.
         error, error_command: sticky since `start`; an unknown opcode ends the program.
     """
@@ -44,7 +44,7 @@ class Sequencer(Component):
                 "r_valid": In(1),
                 "r_data": In(machine.bus.data_bits),
                 "load": Out(stream.Signature(COMMAND_BITS)),
-                "exec": Out(stream.Signature(COMMAND_BITS)),
+                "execute": Out(stream.Signature(COMMAND_BITS)),
                 "store": Out(stream.Signature(COMMAND_BITS)),
                 "idle": Out(1),
                 "error": Out(1),
@@ -99,7 +99,7 @@ class Sequencer(Component):
         opcode = head[:4]
         running = Signal()
         number = Signal(24)
-        sinks = {Unit.LOAD: self.load, Unit.EXEC: self.exec, Unit.STORE: self.store}
+        sinks = {Unit.LOAD: self.load, Unit.EXEC: self.execute, Unit.STORE: self.store}
         for sink in sinks.values():
             m.d.comb += sink.payload.eq(head)
         with m.If(running & fifo.r_rdy), m.Switch(opcode):

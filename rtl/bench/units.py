@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from amaranth.hdl import Elaboratable, Module
 from amaranth.lib.wiring import Component
@@ -43,7 +44,7 @@ def units_verilog(units: Mapping[str, Component]) -> tuple[str, list[str]]:
     """
     if not units:
         raise ValueError("a bench needs at least one unit")
-    ports = {}
+    ports: dict[str, Any] = {}
     for name, unit in units.items():
         ports |= flat_ports(unit, check_name(name, "a unit's name"))
     return component_verilog(_Bench(units), TOP, ports), ["clk", "rst", *ports]
@@ -89,6 +90,4 @@ def run_unit_tests(
         ToolError: fewer tests ran, or one failed.
     """
     (folder / SEED_FILE).write_text(f"{seed}\n", encoding="utf-8")
-    return run_cocotb(
-        executable, top=TOP, module=module, folder=folder, tests=tests, python_path=python_path
-    )
+    return run_cocotb(executable, top=TOP, module=module, folder=folder, tests=tests, python_path=python_path)

@@ -2,7 +2,7 @@
 
 import pytest
 from bitwright.mapper.lower import map_network
-from bitwright.mapper.machine import MemoryTiming, load_machine
+from bitwright.mapper.machine import Machine, MemoryTiming, load_machine, override_machine
 from bitwright.models.zoo import random_input, random_network
 from bitwright.reports.agreement import Job, compare, draw_memory, verify_random
 
@@ -11,6 +11,24 @@ def require_agreement(result: dict) -> None:
     assert result["cases"] > 0
     assert not result["failures"], "\n".join(result["failures"])
     assert (result["mismatches"], result["cycle_difference"], result["byte_difference"]) == (0, 0, 0)
+
+
+def require_jobs_agree(machine: Machine, memories: list[MemoryTiming], *, first_seed: int) -> None:
+    """One random network for each memory, all on one build of the machine."""
+    jobs = []
+    for seed, memory in enumerate(memories, start=first_seed):
+        network = random_network(seed)
+        jobs.append(
+            Job(
+                name=f"seed {seed} with {memory}",
+                network=network,
+                program=map_network(network, machine),
+                x=random_input(network, seed)[0],
+                memory=memory,
+            )
+        )
+    failures = [str(result) for result in compare(machine, jobs) if not result.agrees]
+    assert not failures, "\n".join(failures)
 
 
 def test_random_networks_on_random_machines_agree() -> None:
@@ -26,8 +44,15 @@ def test_two_hundred_random_cases_agree() -> None:
     assert result["cases"] >= 200
 
 
+@pytest.mark.slow
+def test_sixteen_columns_agree() -> None:
+    # Random machines have four at most; offsets of the last column settle latest.
+    settings = ["array.cols=16", "array.rows=2", "buffers.activation_bytes=1024"]
+    machine = override_machine(load_machine("core-small"), settings)
+    require_jobs_agree(machine, [draw_memory(seed) for seed in range(6)], first_seed=40)
+
+
 def test_core_small_agrees_under_every_kind_of_memory() -> None:
-    machine = load_machine("core-small")
     memories = [
         MemoryTiming(read_latency=1, write_latency=1),
         MemoryTiming(read_latency=200, write_latency=100),
@@ -35,17 +60,4 @@ def test_core_small_agrees_under_every_kind_of_memory() -> None:
         MemoryTiming(stall_rate=255, stall_mask=15, seed=0xFFFF_FFFF),
         *(draw_memory(seed) for seed in range(4)),
     ]
-    jobs = []
-    for seed, memory in enumerate(memories, start=500):
-        network = random_network(seed)
-        jobs.append(
-            Job(
-                name=f"seed {seed} with {memory}",
-                network=network,
-                program=map_network(network, machine),
-                x=random_input(network, seed)[0],
-                memory=memory,
-            )
-        )
-    failures = [str(result) for result in compare(machine, jobs) if not result.agrees]
-    assert not failures, "\n".join(failures)
+    require_jobs_agree(load_machine("core-small"), memories, first_seed=500)
