@@ -93,8 +93,16 @@ def _silent(_: str) -> None:
     """Says nothing."""
 
 
-def compare(machine: Machine, jobs: Sequence[Job], progress: Progress = _silent) -> list[CaseResult]:
+def compare(
+    machine: Machine, jobs: Sequence[Job], progress: Progress = _silent, trace: Path | None = None
+) -> list[CaseResult]:
     """What each job came to, in order, all on one build of the machine's RTL.
+
+    Args:
+        machine: whose RTL runs.
+        jobs: each with a program for this machine.
+        progress: takes a line on what is going on.
+        trace: VCD file to write of the first job, which then runs on a build of its own.
 
     Raises:
         ToolError: a tool is missing, or the build or simulation broke down.
@@ -104,7 +112,7 @@ def compare(machine: Machine, jobs: Sequence[Job], progress: Progress = _silent)
     from ..sim.functional import run_functional
 
     cases = [RtlCase(program=job.program, x=job.x, memory=job.memory) for job in jobs]
-    runs = run_cases(machine, cases, check=False, progress=progress)
+    runs = run_cases(machine, cases, trace=trace, check=False, progress=progress)
     results = []
     for job, run in zip(jobs, runs, strict=True):
         expected = run_reference(job.network, job.x[np.newaxis])[0].astype(np.int64)
@@ -159,6 +167,7 @@ def verify_network(
     images: int = 4,
     data: str | Path | None = None,
     seed: int = 0,
+    trace: Path | None = None,
     progress: Progress = _silent,
 ) -> dict[str, Any]:
     """The `verify` result of one network on one machine, with the machine's own memory timing.
@@ -169,6 +178,7 @@ def verify_network(
         images: random inputs, or how many of `data` at most.
         data: an `.npz` file whose `x` holds inputs, instead of random ones.
         seed: of the random inputs.
+        trace: VCD file to write of the first case.
         progress: takes a line on what is going on.
 
     Raises:
@@ -191,7 +201,7 @@ def verify_network(
         )
         for number, x in enumerate(inputs)
     ]
-    results = compare(machine, jobs, progress)
+    results = compare(machine, jobs, progress, trace)
     value = summarize(results, time.perf_counter() - started)
     digests = {"program_digest": program.digest(), "machine_digest": machine.digest()}
     return {**value, "network": network.name, "machine": machine.name, **digests, "seed": seed}

@@ -189,6 +189,9 @@ def verify(
         typer.Option("--random", min=1, metavar="N", help="N random networks × random machines"),
     ] = None,
     seed: Seed = 0,
+    trace: Annotated[
+        Path | None, typer.Option("--trace", metavar="FILE", help="VCD of the first case's RTL run")
+    ] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="processes, with --random")] = 1,
     as_json: Json = False,
     output: Out = None,
@@ -198,14 +201,22 @@ def verify(
     from .progress import say
 
     if random is not None:
-        if model is not None or machine is not None or settings or data is not None:
-            raise ValueError("--random draws networks and machines: give it no MODEL or --machine")
+        if model is not None or machine is not None or settings or data is not None or trace is not None:
+            raise ValueError(
+                "--random draws networks and machines: give it no MODEL, --machine, --set, --data or --trace"
+            )
         value = verify_random(random, seed=seed, jobs=jobs, progress=say)
     elif model is None or machine is None:
         raise ValueError("verify takes MODEL and --machine, or --random N")
     else:
         value = verify_network(
-            _network(model), _machine(machine, settings), images=images, data=data, seed=seed, progress=say
+            _network(model),
+            _machine(machine, settings),
+            images=images,
+            data=data,
+            seed=seed,
+            trace=trace,
+            progress=say,
         )
     _emit(value, as_json, output)
     if not value["agrees"]:

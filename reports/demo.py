@@ -81,7 +81,7 @@ def _tools() -> Mapping[str, str]:
 
 
 def run_demo(output: str | Path, *, seed: int = 0, images: int = 4) -> dict[str, Any]:
-    """The demo's result; writes report.html and result.json into the folder `output`.
+    """The demo's result; writes report.html, result.json and digits.bw into the folder `output`.
 
     Trains a digits network, converts it to integers, maps it on core-small, simulates it, runs real
     test images through the RTL in Verilator, compares bits, cycles and bytes, and places the core on
@@ -105,7 +105,7 @@ def run_demo(output: str | Path, *, seed: int = 0, images: int = 4) -> dict[str,
     placing.start()
     far_end.close()
     try:
-        result = _run(machine, pipe, seed, images)
+        result = _run(machine, pipe, folder, seed, images)
     finally:
         if placing.is_alive():
             placing.terminate()
@@ -118,7 +118,7 @@ def run_demo(output: str | Path, *, seed: int = 0, images: int = 4) -> dict[str,
     return result
 
 
-def _run(machine: Machine, placing: Connection, seed: int, images: int) -> dict[str, Any]:
+def _run(machine: Machine, placing: Connection, folder: Path, seed: int, images: int) -> dict[str, Any]:
     phases = Phases()
     with phases.phase("train", "float, then int8-aware, then converted to integers"):
         from ..models.train import train_digits
@@ -128,6 +128,7 @@ def _run(machine: Machine, placing: Connection, seed: int, images: int) -> dict[
                 say(f"{phase}: {total} epochs")
 
         trained = train_digits(seed=seed, progress=epoch)
+        trained.network.save(folder / "digits.bw")
         say(f"int8 accuracy {trained.int_accuracy:.1%} (float {trained.float_accuracy:.1%})")
 
     with phases.phase("map"):

@@ -142,7 +142,7 @@ def test_the_wheel_holds_every_module_and_data_file(tmp_path: Path) -> None:
 def readme_commands() -> list[list[str]]:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     lines = re.findall(r"^\s*(?:\$ )?(?:\.venv/bin/)?bitwright (.+)$", text, re.MULTILINE)
-    return [line.split() for line in lines]
+    return [line.partition("#")[0].split() for line in lines]
 
 
 def test_the_readme_shows_every_verb() -> None:

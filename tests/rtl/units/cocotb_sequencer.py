@@ -9,7 +9,7 @@ from bitwright.mapper.isa import COMMAND_BITS, COMMAND_BYTES, Opcode, Unit, unit
 from unit_machines import MACHINES
 from unit_stimulus import PACES, Ports, chance, equal, unit_test
 
-SINKS = {Unit.LOAD: "load", Unit.EXEC: "exec", Unit.STORE: "store"}
+SINKS = {Unit.LOAD: "load", Unit.EXEC: "execute", Unit.STORE: "store"}
 KNOWN = [int(op) for op in Opcode if op is not Opcode.END]
 UNKNOWN = sorted(set(range(16)) - {int(op) for op in Opcode})
 LIMIT = 5000

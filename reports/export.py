@@ -1,0 +1,65 @@
+"""A network's RTL as a folder that stands alone, with what the reference and the model expect of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..mapper.lower import map_network
+from ..mapper.machine import Machine
+from ..models.network import Network
+from ..models.reference import run_reference
+from ..models.zoo import random_input
+from ..rtl.export import export_rtl
+from ..rtl.toolchain import Progress, silent
+from ..sim.cycle import simulate
+
+__all__ = ["export_network"]
+
+
+def export_network(
+    network: Network,
+    machine: Machine,
+    folder: str | Path,
+    *,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """The `rtl` result: the files of a folder whose `make run` tries one random image on the RTL.
+
+    The output expected is the integer reference's, cycles and bytes are the cycle model's.
+
+    Args:
+        network: what the core runs.
+        machine: the core.
+        folder: where the files go; complete or not at all.
+        seed: of the image.
+        progress: takes a line on what is going on.
+
+    Raises:
+        MappingError: the network can't run on this machine.
+        ValueError: `folder` holds something else than an earlier export.
+        OSError: the folder can't be written.
+    """
+    program = map_network(network, machine)
+    x = random_input(network, seed)
+    model = simulate(program)
+    files = export_rtl(
+        program,
+        x[0],
+        expected_output=run_reference(network, x)[0],
+        expected_cycles=model.cycles,
+        expected_read_bytes=model.read_bytes,
+        expected_write_bytes=model.write_bytes,
+        folder=folder,
+        progress=progress,
+    )
+    return {
+        "kind": "rtl",
+        "network": network.name,
+        "machine": machine.name,
+        "program_digest": program.digest(),
+        "machine_digest": machine.digest(),
+        "cycles": model.cycles,
+        "files": [str(path) for path in files],
+    }

@@ -1,0 +1,83 @@
+"""Simulated runs as results: the cycle model's figures with what a report needs beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..mapper.lower import map_network
+from ..mapper.machine import Machine
+from ..mapper.program import Program
+from ..models.network import Network
+from ..sim.cycle import simulate
+from ..sim.result import Result
+from .files import write_json
+from .timeline import Span, merge_spans, trace_events
+
+__all__ = ["simulate_network", "simulate_program", "write_trace"]
+
+SPANS = 1500
+"""A chart's resolution: gaps shorter than this part of the run are not drawn."""
+
+
+def _spans(program: Program, result: Result, unit: str) -> list[Span]:
+    """(first cycle, cycle after the last, layer number) of a unit's commands."""
+    return [
+        (int(start), int(end) + 1, program.layer_of[int(number)])
+        for number, start, end in result.timeline[unit]
+    ]
+
+
+def simulate_program(program: Program) -> tuple[Result, dict[str, Any]]:
+    """The cycle model's result, and the same as JSON values with clock, node and drawn time line.
+
+    Raises:
+        ProgramError: the program never ends.
+        ValueError: the energy table has no row for the machine's node or DRAM part.
+    """
+    machine = program.machine
+    result = simulate(program)
+    gap = result.cycles // SPANS
+    spans: dict[str, Sequence[Span]] = {
+        unit: merge_spans(_spans(program, result, unit), gap) for unit in result.timeline
+    }
+    extra = {
+        "machine_digest": machine.digest(),
+        "clock_hz": machine.clock_hz,
+        "node_nm": machine.node_nm,
+        "spans": spans,
+    }
+    return result, {**result.to_dict(), **extra}
+
+
+def simulate_network(network: Network, machine: Machine) -> tuple[Program, Result, dict[str, Any]]:
+    """A network's program, its simulated run, and the run as JSON values.
+
+    Raises:
+        MappingError: the network or a layer can't run on this machine; names the layer.
+        ValueError: see `simulate_program`.
+    """
+    program = map_network(network, machine)
+    return program, *simulate_program(program)
+
+
+def write_trace(path: str | Path, program: Program, result: Result) -> Path:
+    """The path written: every command's span in the Trace Event format, for Perfetto.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    units = {
+        unit.upper(): [
+            (
+                int(start),
+                int(end) + 1,
+                program.layer_of[int(number)],
+                program.commands[int(number)].opcode.name,
+            )
+            for number, start, end in rows
+        ]
+        for unit, rows in result.timeline.items()
+    }
+    return write_json(path, trace_events(units, program.layers, program.machine.clock_hz))
