@@ -45,10 +45,10 @@ check: $(STAMP)
 	  [ "$${count:-0}" -gt 20 ] || { echo "mypy read $${count:-0} files, more than 20 are expected" >&2; exit 1; }
 
 test: check
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow'
 
 test-all: check wheel-check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # The wheel as a user gets it: installed alone, run from another folder.
 wheel-check: $(STAMP)

@@ -58,6 +58,7 @@ class Sequencer(Component):
         m.submodules.fifo = fifo = SyncFIFO(width=COMMAND_BITS, depth=queues.fetch_commands)
 
         # Requests: whole commands, as many as there is room for.
+        running = Signal()
         to_fetch = Signal(24)
         credits = Signal(range(queues.fetch_commands + 1), init=queues.fetch_commands)
         address = Signal(ADDRESS_BITS)
@@ -66,7 +67,7 @@ class Sequencer(Component):
         dispatched = Signal()
         m.d.comb += [
             count.eq(Mux(to_fetch < queues.fetch_burst, to_fetch, queues.fetch_burst)),
-            self.ar_request.eq((count != 0) & (credits >= count)),
+            self.ar_request.eq(running & (count != 0) & (credits >= count)),
             self.ar_address.eq(address),
             self.ar_beats.eq(count * beats_a_command),
         ]
@@ -97,7 +98,6 @@ class Sequencer(Component):
         # Dispatch in order.
         head = fifo.r_data
         opcode = head[:4]
-        running = Signal()
         number = Signal(24)
         sinks = {Unit.LOAD: self.load, Unit.EXEC: self.execute, Unit.STORE: self.store}
         for sink in sinks.values():

@@ -23,11 +23,13 @@ def beat_at(address: int, bus_bytes: int) -> int:
 
 
 def check_burst(machine: Machine, address: int, beats: int) -> None:
-    """AXI4's rules for a burst, and the machine's longest."""
+    """AXI4's rules for a burst, and the core's: cut at multiples of the longest."""
     equal("the address's offset in a beat", address % machine.bus_bytes, 0)
     equal(f"1 to {machine.bus.max_burst} beats", 1 <= beats <= machine.bus.max_burst, True)
     last = address + beats * machine.bus_bytes - 1
     equal("the page of a burst's last byte", last // PAGE, address // PAGE)
+    longest = machine.bus.max_burst * machine.bus_bytes
+    equal("the block of a burst's last byte", last // longest, address // longest)
 
 
 def rows_of(command: Command, near: str, near_start: int, far: str) -> Iterator[tuple[int, int]]:
