@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from .toolchain import ToolError
+from .toolchain import ToolError, run_tool
 
-__all__ = ["launch", "run_cocotb"]
+__all__ = ["run_cocotb"]
 
 
 def run_cocotb(
@@ -65,7 +64,7 @@ def run_cocotb(
     command = [str(executable)]
     if trace is not None:
         command += ["--trace", "--trace-file", str(folder / "trace.vcd")]
-    log = launch(command, folder, environment)
+    log = run_tool(command, cwd=folder, environment=environment, check=False)
     ran, failed = _count_tests(results)
     if failed or ran != tests:
         raise ToolError(f"cocotb ran {ran} of {tests} tests, {failed} failed", command=command, log=log)
@@ -84,22 +83,3 @@ def _count_tests(results: Path) -> tuple[int, int]:
     failed = [c for c in cases if c.find("failure") is not None or c.find("error") is not None]
     skipped = [c for c in cases if c.find("skipped") is not None]
     return len(cases) - len(skipped), len(failed)
-
-
-def launch(command: list[str], folder: Path, environment: dict[str, str]) -> str:
-    """What the process printed, both streams; `ToolError` if it can't be started."""
-    try:
-        finished = subprocess.run(
-            command,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-    except OSError as fault:
-        raise ToolError(f"{command[0]} can't be started: {fault}", command=command) from None
-    return finished.stdout

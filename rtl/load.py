@@ -12,6 +12,7 @@ from ..mapper.machine import Machine
 from .axi import ADDRESS_BITS, clog2_shape
 from .bursts import BurstCutter
 from .commands import command_layout
+from .row_walk import RowWalk
 
 __all__ = ["Load"]
 
@@ -107,12 +108,7 @@ class Load(Component):
         offered = data.View(fields, self.command.payload[: fields.size])
         current = Signal(fields)
         is_fill = Signal()
-        source = Signal(ADDRESS_BITS)  # of the row
-        plane_source = Signal(ADDRESS_BITS)
-        dst = Signal(20)
-        plane_dst = Signal(20)
-        rows_left = Signal(12)
-        planes_left = Signal(12)
+        walk = RowWalk()
 
         row = Signal(layout)
         m.d.comb += [
@@ -120,12 +116,12 @@ class Load(Component):
             row.value.eq(current.address[:8]),
             row.target.eq(current.target),
             row.cols.eq(current.cols),
-            row.offset.eq(Mux(is_fill, 0, source[:shift])),
-            row.cursor.eq(dst - Mux(current.target == LoadTarget.ACTIVATION, row.offset, 0)),
+            row.offset.eq(Mux(is_fill, 0, walk.memory[:shift])),
+            row.cursor.eq(walk.buffer - Mux(current.target == LoadTarget.ACTIVATION, row.offset, 0)),
             row.left.eq(current.run + row.offset),
             row.single.eq(row.left <= bus_bytes),
             row.wrap.eq(current.wrap),
-            row.last.eq((rows_left == 1) & (planes_left == 1)),
+            row.last.eq(walk.last),
             row.post.eq(current.post),
             rows.w_data.eq(row),
         ]
@@ -138,22 +134,12 @@ class Load(Component):
         m.d.sync += outstanding.eq(outstanding + (self.ar_request & self.ar_grant) - ended)
 
         def next_row() -> None:
-            """Step to the next row or plane; the state follows `row_was_last`."""
-            with m.If(rows_left != 1):
-                m.d.sync += [
-                    rows_left.eq(rows_left - 1),
-                    source.eq(source + current.src_row),
-                    dst.eq(dst + current.dst_row),
-                ]
-            with m.Else():
-                m.d.sync += [
-                    rows_left.eq(current.rows),
-                    planes_left.eq(planes_left - 1),
-                    source.eq(plane_source + current.src_plane),
-                    plane_source.eq(plane_source + current.src_plane),
-                    dst.eq(plane_dst + current.dst_plane),
-                    plane_dst.eq(plane_dst + current.dst_plane),
-                ]
+            walk.step(
+                m,
+                rows=current.rows,
+                memory=(current.src_row, current.src_plane),
+                buffer=(current.dst_row, current.dst_plane),
+            )
 
         idle = Signal()
         with m.FSM():
@@ -164,17 +150,18 @@ class Load(Component):
                     m.d.sync += [
                         current.eq(offered),
                         is_fill.eq(offered.opcode == Opcode.FILL),
-                        source.eq(self.base + offered.address),
-                        plane_source.eq(self.base + offered.address),
-                        dst.eq(offered.dst),
-                        plane_dst.eq(offered.dst),
-                        rows_left.eq(offered.rows),
-                        planes_left.eq(offered.planes),
                     ]
+                    walk.load(
+                        m,
+                        memory=self.base + offered.address,
+                        buffer=offered.dst,
+                        rows=offered.rows,
+                        planes=offered.planes,
+                    )
                     m.next = "ROW"
             with m.State("ROW"):
                 m.d.comb += rows.w_en.eq(1)
-                bursts.load(m, source, current.run)
+                bursts.load(m, walk.memory, current.run)
                 with m.If(rows.w_rdy):
                     with m.If(~is_fill):
                         m.next = "BURST"

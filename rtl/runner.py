@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -19,9 +18,9 @@ from numpy.typing import NDArray
 from ..mapper.isa import Opcode
 from ..mapper.machine import Machine, MemoryTiming
 from ..mapper.program import Program, Region
-from .cocotb_run import launch, run_cocotb
+from .cocotb_run import run_cocotb
 from .memory_image import read_dump, write_image
-from .toolchain import Progress, ToolError, silent
+from .toolchain import Progress, ToolError, run_tool, silent
 from .verilate import Main, verilate
 
 __all__ = [
@@ -209,7 +208,7 @@ def run_cpp(machine: Machine, case: RtlCase, *, check: bool = True, progress: Pr
         (folder / "case.txt").write_text(case_text(case), encoding="utf-8")
         progress(f"running {case.program.network} in Verilator")
         started = time.perf_counter()
-        log = launch([str(executable), "case.txt"], folder, dict(os.environ))
+        log = run_tool([str(executable), "case.txt"], cwd=folder, check=False)
         seconds = time.perf_counter() - started
         values = dict(line.split() for line in log.splitlines() if len(line.split()) == 2)
         figures = ("cycles", "port_cycles", "read_bytes", "write_bytes", "status")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 
@@ -11,6 +11,7 @@ from ..mapper.machine import Machine
 from .axi import ADDRESS_BITS, axi4_write
 from .bursts import BurstCutter
 from .commands import command_layout
+from .row_walk import RowWalk
 
 __all__ = ["Store"]
 
@@ -56,13 +57,7 @@ class Store(Component):
         fields = command_layout(Opcode.STORE)
         offered = data.View(fields, self.command.payload[: fields.size])
         current = Signal(fields)
-        target = Signal(ADDRESS_BITS)  # of the row
-        plane_target = Signal(ADDRESS_BITS)
-        source = Signal(20)
-        plane_source = Signal(20)
-        rows_left = Signal(12)
-        planes_left = Signal(12)
-        last_row = (rows_left == 1) & (planes_left == 1)
+        walk = RowWalk()
 
         bursts = BurstCutter(max_burst=machine.bus.max_burst, bus_bytes=bus_bytes)
         row_done = Signal()  # no burst of the row after this one
@@ -89,7 +84,7 @@ class Store(Component):
         # Strobes: the first beat of a row starts at its offset, the last ends with its bytes.
         first_beat = Signal()
         left = Signal(21)  # bytes from the beat's low end to the row's end
-        offset = target[:shift]
+        offset = walk.memory[:shift]
         for i in range(bus_bytes):
             m.d.comb += axi.wstrb[i].eq((~first_beat | (offset <= i)) & (left > i))
 
@@ -110,21 +105,20 @@ class Store(Component):
                 m.d.comb += self.idle.eq(~self.command.valid)
                 with m.If(self.command.valid & ((self.present & offered.wait) == offered.wait)):
                     m.d.comb += [self.command.ready.eq(1), self.take.eq(offered.wait)]
-                    m.d.sync += [
-                        current.eq(offered),
-                        target.eq(self.base + offered.address),
-                        plane_target.eq(self.base + offered.address),
-                        source.eq(offered.src),
-                        plane_source.eq(offered.src),
-                        rows_left.eq(offered.rows),
-                        planes_left.eq(offered.planes),
-                    ]
+                    m.d.sync += current.eq(offered)
+                    walk.load(
+                        m,
+                        memory=self.base + offered.address,
+                        buffer=offered.src,
+                        rows=offered.rows,
+                        planes=offered.planes,
+                    )
                     m.next = "ROW"
             with m.State("ROW"):
-                bursts.load(m, target, current.run)
+                bursts.load(m, walk.memory, current.run)
                 m.d.sync += [
                     to_read.eq((offset + current.run + (bus_bytes - 1)) >> shift),
-                    cursor.eq(source - offset),
+                    cursor.eq(walk.buffer - offset),
                     first_beat.eq(1),
                     left.eq(offset + current.run),
                 ]
@@ -146,26 +140,16 @@ class Store(Component):
                     with m.If(axi.wlast):
                         with m.If(~row_done):
                             m.next = "AW"
-                        with m.Elif(last_row):
+                        with m.Elif(walk.last):
                             m.next = "DRAIN"
                         with m.Else():
                             m.next = "ROW"
-                            m.d.sync += [
-                                rows_left.eq(Mux(rows_left == 1, current.rows, rows_left - 1)),
-                                planes_left.eq(planes_left - (rows_left == 1)),
-                            ]
-                            with m.If(rows_left == 1):
-                                m.d.sync += [
-                                    target.eq(plane_target + current.dst_plane),
-                                    plane_target.eq(plane_target + current.dst_plane),
-                                    source.eq(plane_source + current.src_plane),
-                                    plane_source.eq(plane_source + current.src_plane),
-                                ]
-                            with m.Else():
-                                m.d.sync += [
-                                    target.eq(target + current.dst_row),
-                                    source.eq(source + current.src_row),
-                                ]
+                            walk.step(
+                                m,
+                                rows=current.rows,
+                                memory=(current.dst_row, current.dst_plane),
+                                buffer=(current.src_row, current.src_plane),
+                            )
             with m.State("DRAIN"), m.If(missing == 0):
                 m.d.comb += self.post.eq(current.post)
                 m.next = "IDLE"

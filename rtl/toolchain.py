@@ -204,11 +204,18 @@ def run_tool(
     *,
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    check: bool = True,
 ) -> str:
     """What the command printed, both streams together.
 
+    Args:
+        command: the program and its arguments.
+        cwd: its working directory.
+        environment: its environment; without, the caller's.
+        check: an exit code other than 0 is an error (a simulation's says nothing).
+
     Raises:
-        ToolError: it can't be started or its exit code is not 0.
+        ToolError: it can't be started, or see `check`.
     """
     try:
         finished = subprocess.run(
@@ -224,7 +231,7 @@ def run_tool(
         )
     except OSError as fault:
         raise ToolError(f"{command[0]} can't be started: {fault}", command=command) from None
-    if finished.returncode:
+    if check and finished.returncode:
         shown = " ".join(command)
         raise ToolError(
             f"failed with exit code {finished.returncode}: {shown}",
