@@ -192,6 +192,10 @@ class Mapping:
     write_bytes: int = field(default=0, compare=False)
     cycles: int = field(default=0, compare=False)
     """Estimate only: the cycle model knows better."""
+    evaluated: int = field(default=0, compare=False)
+    """Candidates priced before this one was chosen, itself among them."""
+    seconds: float = field(default=0.0, compare=False)
+    """What the search took."""
     act_bytes: int = field(default=0, compare=False)
     """Of a column's bank, for one tile; the next three likewise."""
     weight_bytes: int = field(default=0, compare=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterator
 
 from .machine import Machine
@@ -114,6 +115,8 @@ class _Search:
     def __init__(self, shape: LayerShape, machine: Machine, capacity: Capacity) -> None:
         self.shape, self.machine, self.capacity = shape, machine, capacity
         self._best: tuple[tuple[int, int, int], Mapping] | None = None
+        self.evaluated = 0
+        """Candidates priced so far."""
 
     def best(self) -> Mapping | None:
         """The best of the candidates offered so far."""
@@ -157,6 +160,7 @@ class _Search:
                 )
                 cycles = estimate_cycles(candidate, machine, work, geometries, read)
                 score = (read, cycles, work.tiles * len(candidate.k_tiles))
+                self.evaluated += 1
                 if self._best is None or score < self._best[0]:
                     lines = groups * group_lines if not base.weight_chunked else held_lines
                     self._best = (
@@ -259,6 +263,7 @@ def choose_mapping(shape: LayerShape, machine: Machine, capacity: Capacity) -> M
             f"layer {shape.name}: a pool window of {shape.pool_y} × {shape.pool_x} pixels must fit "
             f"array.acc_depth, which is {machine.array.acc_depth}: raise array.acc_depth"
         )
+    started = time.perf_counter()
     columns = min(machine.array.cols, shape.OY // shape.pool_y)
     search = _Search(shape, machine, capacity)
     while columns:
@@ -266,7 +271,8 @@ def choose_mapping(shape: LayerShape, machine: Machine, capacity: Capacity) -> M
             mapping = search.best()
             assert mapping is not None
             mapping.verify(machine, capacity)
-            return mapping
+            seconds = time.perf_counter() - started
+            return dataclasses.replace(mapping, evaluated=search.evaluated, seconds=seconds)
         columns //= 2
     smallest = Mapping(
         shape=shape,
