@@ -33,6 +33,9 @@ __all__ = [
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 """What a machine may be called: it becomes a folder's and a report's name."""
 
+_FILE_LIMIT = 1 << 20
+"""Bytes of a machine's file at most."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoreTiming:
@@ -317,7 +320,7 @@ def _coerce(path: str, kind: Any, value: Any) -> Any:
         return float(value)
     if isinstance(value, bool) or not isinstance(value, kind):
         came = type(value).__name__
-        raise ValueError(f"{path} must be of type {kind.__name__}, not {came} ({value!r})")
+        raise ValueError(f"{path} must be of type {kind.__name__}, not {came} ({value!r:.60})")
     return value
 
 
@@ -349,6 +352,26 @@ def preset_names() -> list[str]:
     return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
 
 
+def _read_text(path: str) -> str:
+    """The text of a machine's file; ValueError names one that is no short UTF-8 text."""
+    with Path(path).open("rb") as file:
+        data = file.read(_FILE_LIMIT + 1)
+    if len(data) > _FILE_LIMIT:
+        raise ValueError(f"{path}: a machine's file must have at most {_FILE_LIMIT} bytes")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as fault:
+        raise ValueError(f"{path}: a machine's file must be UTF-8 text ({fault})") from None
+
+
+def _parse_toml(text: str) -> dict[str, Any]:
+    """The tables of TOML text; ValueError (TOMLDecodeError is one) says what is wrong with it."""
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply; a machine has tables of plain keys") from None
+
+
 def load_machine(source: str | Path) -> Machine:
     """The machine of a preset's name or of a TOML file.
 
@@ -360,16 +383,15 @@ def load_machine(source: str | Path) -> Machine:
     if text in preset_names():
         content = (resources.files("bitwright.mapper") / "presets" / f"{text}.toml").read_text()
     elif text.endswith(".toml") or "/" in text:
-        content = Path(text).read_text(encoding="utf-8")
+        content = _read_text(text)
     else:
         raise ValueError(
             f"unknown machine {text!r}; presets: {', '.join(preset_names())}; "
             "or give the path of a .toml file"
         )
     try:
-        tables = tomllib.loads(content)
-        machine: Machine = _build(Machine, "", tables)
-    except ValueError as fault:  # TOMLDecodeError is one
+        machine: Machine = _build(Machine, "", _parse_toml(content))
+    except ValueError as fault:
         raise ValueError(f"{text}: {fault}") from None
     return machine
 
@@ -386,9 +408,12 @@ def override_machine(machine: Machine, settings: list[str]) -> Machine:
         if not sign:
             raise ValueError(f"--set takes section.key=value, not {setting!r}")
         try:
-            value = tomllib.loads(f"v = {text}")["v"]
-        except tomllib.TOMLDecodeError:
-            value = text
+            parsed = _parse_toml(f"v = {text}")
+        except ValueError:
+            parsed = {"v": text}  # a name without quotes
+        if len(parsed) > 1:
+            raise ValueError(f"--set takes one section.key=value, not {setting!r}")
+        value = parsed["v"]
         *sections, key = path.strip().split(".")
         table: Any = tables
         for section in sections:

@@ -30,7 +30,8 @@ _K_TILES = 6
 _FIELD_GROUPS = 4095
 _FIELD_REGION = 4095
 _FIELD_PIXEL = 65535
-"""What EXEC.groups, EXEC.region_x and OUTPUT.pixel_x hold."""
+_FIELD_TAPS = 255
+"""What EXEC.groups, EXEC.region_x, OUTPUT.pixel_x and GEOMETRY.fy and .fx hold."""
 
 
 def _splits(size: int) -> list[int]:
@@ -129,7 +130,9 @@ class _Search:
         if base_act > capacity.act_bytes:
             return False
         geometries = [base.geometry(chunk, machine) for chunk in base.chunks]
-        if max(g.sets for g in geometries) >= 1 << 14 or max(g.fy for g in geometries) > 255:
+        if max(g.sets for g in geometries) >= 1 << 14:
+            return False
+        if max(max(g.fy, g.fx) for g in geometries) > _FIELD_TAPS:
             return False
         group_lines = sum(g.lines for g in geometries)
         held_lines = max(g.lines for g in geometries) if base.weight_chunked else group_lines
@@ -235,10 +238,10 @@ class _Search:
         """Whether anything fits with the reduction split; the largest chunk that fits is taken."""
         shape = self.shape
         lanes = array_lanes(self.machine)
-        for fx in dict.fromkeys((shape.FX, 1)):
+        for fx in dict.fromkeys((min(shape.FX, _FIELD_TAPS), 1)):
             found = False
             for act_chunked, weight_chunked in ((False, True), (True, False), (True, True)):
-                for fy in dict.fromkeys((shape.FY, 1)):
+                for fy in dict.fromkeys((min(shape.FY, _FIELD_TAPS), 1)):
                     most = self.capacity.weight_lines * self.machine.sets_per_word // fy * lanes // fx
                     for c in _channel_cuts(shape.C, lanes, most):
                         if weight_chunked and c > max(most, 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -19,6 +20,7 @@ from ..mapper.mapping import MappingError
 from ..mapper.program import Program
 from ..models.network import Network
 from ..models.reference import run_reference
+from .stopping import Terminated, terminable
 
 __all__ = ["CaseResult", "Job", "Progress", "compare", "summarize", "verify_network", "verify_random"]
 
@@ -253,6 +255,15 @@ def _run_group(group: int, seeds: Sequence[int]) -> tuple[list[CaseResult], int]
     return (compare(machine, jobs) if jobs else []), unmapped
 
 
+def _work(group: int, seeds: Sequence[int]) -> tuple[list[CaseResult], int]:
+    """As `_run_group`, in a process that the parent may terminate."""
+    try:
+        with terminable():
+            return _run_group(group, seeds)
+    except Terminated:
+        os._exit(143)  # a pool would go on with the next group
+
+
 def verify_random(
     count: int, *, seed: int = 0, jobs: int = 1, progress: Progress = _silent
 ) -> dict[str, Any]:
@@ -293,12 +304,14 @@ def verify_random(
     else:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(min(jobs, len(groups)), mp_context=context) as pool:
-            waiting = [pool.submit(_run_group, group, numbers) for group, numbers in groups.items()]
+            waiting = [pool.submit(_work, group, numbers) for group, numbers in groups.items()]
             try:
                 for future in waiting:
                     take(future.result())
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
+                for child in multiprocessing.active_children():
+                    child.terminate()
                 raise
     value = summarize(results, time.perf_counter() - started, unmapped)
     return {**value, "machines": len(groups), "seed": seed}

@@ -1,11 +1,13 @@
 """The `bitwright` command: verbs, their options, and the one place where errors become exit codes.
 
-Exit 0 is fine, 1 a check that failed, 2 bad input (one line on stderr), 130 an interrupt. Numbers go
-to stdout, progress to stderr. Everything heavy is imported inside the verb that needs it.
+Exit 0 is fine, 1 a check that failed, 2 bad input (one line on stderr), 130 an interrupt, 141 a reader
+of stdout that left, 143 SIGTERM. Numbers go to stdout, progress to stderr. Everything heavy is imported
+inside the verb that needs it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import sys
@@ -253,7 +255,8 @@ def report(
     from .files import read_result, write_text
     from .report import render_report
 
-    write_text(output, render_report([read_result(path) for path in results]))
+    page = render_report([read_result(path) for path in results], [str(path) for path in results])
+    write_text(output, page)
     sys.stdout.write(f"{output}\n")
 
 
@@ -277,27 +280,48 @@ def doctor(as_json: Json = False) -> None:
 
 
 def _complain(message: str) -> int:
-    line = " ".join(message.split())
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(message.split()))
     sys.stderr.write(f"bitwright: {line}\n")
     return 2
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The exit code of one command line; `arguments` are the process's own by default."""
+    from .stopping import Terminated, terminable
+
+    given = sys.argv[1:] if arguments is None else arguments
+    with contextlib.ExitStack() as stack:
+        for name in ("stdout", "stderr"):  # closed by whoever started us
+            if getattr(sys, name) is None:
+                setattr(sys, name, stack.enter_context(open(os.devnull, "w", encoding="utf-8")))
+                stack.callback(setattr, sys, name, None)
+        try:
+            with terminable():
+                code = _run(given or ["--help"])
+        except Terminated:
+            sys.stderr.write("bitwright: terminated\n")
+            return 143
+        if code == 130:
+            sys.stderr.write("bitwright: interrupted\n")
+        return code
+
+
+def _run(arguments: list[str]) -> int:
     try:
-        given = sys.argv[1:] if arguments is None else arguments
-        code = app(args=given or ["--help"], prog_name="bitwright", standalone_mode=False)
+        code = app(args=arguments, prog_name="bitwright", standalone_mode=False)
+        sys.stdout.flush()
     except CheckError:
         return 1
     except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write("bitwright: interrupted\n")
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except (BrokenPipeError, SystemExit):  # typer and rich exit where stdout's reader is gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+        return 141  # as a program that SIGPIPE ends; not 0, since a check may have failed
     except OSError as fault:
         name = fault.filename if fault.filename is not None else "input or output"
         return _complain(f"{name}: {fault.strerror or fault}")
+    except MemoryError:
+        return _complain("out of memory: use a smaller network or fewer images")
     except (ValueError, RuntimeError) as fault:
         if os.environ.get("BITWRIGHT_TRACEBACK"):
             raise
@@ -306,8 +330,9 @@ def main(arguments: list[str] | None = None) -> int:
         describe = getattr(fault, "format_message", None)  # a usage error of the parser
         if describe is None:
             raise
-        text = describe()
-        return _complain(text) if text else 2
+        context = getattr(fault, "ctx", None)
+        hint = f" See `{context.command_path} --help`." if context is not None else ""
+        return _complain(f"{describe()}{hint}") if describe() else 2
     return code if isinstance(code, int) else 0
 
 

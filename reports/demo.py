@@ -13,6 +13,7 @@ from ..mapper.machine import Machine, load_machine
 from .doctor import version
 from .files import write_json, write_text
 from .progress import Phases, say
+from .stopping import Terminated, terminable
 
 if TYPE_CHECKING:
     from ..models.train import TrainedDigits
@@ -56,12 +57,13 @@ def _place(machine: Machine, pipe: Connection) -> None:
 
     started = time.perf_counter()
     try:
-        cost = machine_cost(machine, TARGET, pnr=True)
+        with terminable():
+            cost = machine_cost(machine, TARGET, pnr=True)
         pipe.send({**cost, "seconds": time.perf_counter() - started})
     except Exception as fault:
         pipe.send(fault)
-    except KeyboardInterrupt:
-        pass  # the parent was interrupted too and says so
+    except (KeyboardInterrupt, Terminated):
+        pass  # the parent was interrupted too and says so, or wants no result any more
 
 
 def _received(pipe: Connection) -> dict[str, Any]:

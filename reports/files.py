@@ -9,7 +9,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-__all__ = ["read_result", "write_json", "write_text"]
+__all__ = ["VERSION", "read_result", "write_json", "write_text"]
+
+VERSION = 1
+"""Of results that have one."""
 
 
 def write_text(path: str | Path, text: str) -> Path:
@@ -22,7 +25,10 @@ def write_text(path: str | Path, text: str) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.is_dir():
         raise IsADirectoryError(21, "is a folder, a file's name is expected", str(target))
-    handle, draft = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        handle, draft = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    except OSError as fault:  # it names the draft, or nothing
+        raise OSError(fault.errno, fault.strerror, str(target)) from None
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             stream.write(text)
@@ -50,13 +56,24 @@ def read_result(path: str | Path) -> dict[str, Any]:
         OSError: the file can't be read.
     """
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        value = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except ValueError as fault:
         raise ValueError(f"{path}: not a JSON file ({fault})") from None
+    except RecursionError:
+        raise ValueError(f"{path}: not a result: it is nested too deeply") from None
     kinds = ("result", "verify", "cost", "demo")
     if not isinstance(value, dict) or value.get("kind") not in kinds:
         raise ValueError(
             f"{path}: not a result: its `kind` must be one of {', '.join(kinds)}; write results with "
             "`--json` or `-o` of those verbs"
         )
+    if value.get("version", VERSION) != VERSION:
+        raise ValueError(
+            f"{path}: it has result version {value['version']}, this release reads {VERSION}: write it again"
+        )
     return value
+
+
+def _refuse_constant(name: str) -> float:
+    """Nothing; ValueError, since JSON has no NaN and no infinity."""
+    raise ValueError(f"{name} is no JSON number")

@@ -57,18 +57,38 @@ def _verdict(verifications: Sequence[Result]) -> dict[str, Any] | None:
     return {"good": False, "text": text}
 
 
-def build_page(results: Sequence[Result]) -> Page:
+_MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+"""What a result of another version or an edited one leads to: keys, types or values not as written."""
+
+
+def build_page(results: Sequence[Result], names: Sequence[str] = ()) -> Page:
     """The page of some results: what was asked first, then time, cost and provenance.
 
+    Args:
+        results: as `read_result` gives them.
+        names: what a message calls each, their files' names; without, their numbers.
+
     Raises:
-        ValueError: there is no result, or one lacks a key that its kind has.
+        ValueError: there is no result, or one lacks a key that its kind has or has a wrong value there.
     """
     if not results:
         raise ValueError("a report needs at least one result")
     try:
         return _build_page(results)
-    except (KeyError, TypeError) as fault:
-        raise ValueError(f"a result lacks {fault}: write it again with this version of bitwright") from None
+    except _MALFORMED as fault:
+        name = _culprit(results, names or [f"result {number + 1}" for number in range(len(results))])
+        text = f"lacks {fault}" if isinstance(fault, KeyError) else f"has a wrong value ({fault})"
+        raise ValueError(f"{name}: it {text}: write it again with this version of bitwright") from None
+
+
+def _culprit(results: Sequence[Result], names: Sequence[str]) -> str:
+    """The name of the first result of which alone no page can be made; all names if there is none."""
+    for result, name in zip(results, names, strict=True):
+        try:
+            _build_page([result])
+        except _MALFORMED:
+            return name
+    return ", ".join(names)
 
 
 def _build_page(results: Sequence[Result]) -> Page:
@@ -112,6 +132,6 @@ def _build_page(results: Sequence[Result]) -> Page:
     )
 
 
-def render_report(results: Sequence[Result]) -> str:
-    """The HTML page of some results; raises as `build_page`."""
-    return render(build_page(results))
+def render_report(results: Sequence[Result], names: Sequence[str] = ()) -> str:
+    """The HTML page of some results; arguments and errors are those of `build_page`."""
+    return render(build_page(results, names))

@@ -115,12 +115,20 @@ def cache_folder(part: str) -> Path:
     """The folder that keeps finished builds of one kind, made when missing.
 
     `BITWRIGHT_CACHE` names its parent; without it, it lies in the user's cache folder.
+
+    Raises:
+        ToolError: it can't be made.
     """
     named = os.environ.get("BITWRIGHT_CACHE")
     parent = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     root = Path(named) if named else Path(parent) / "bitwright"
     folder = root.expanduser().absolute() / part
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise ToolError(
+            f"the cache folder {folder} can't be made ({fault.strerror}): name another with BITWRIGHT_CACHE"
+        ) from None
     return folder
 
 

@@ -123,3 +123,14 @@ def test_targets_are_those_of_the_command_set():
     program = map_network(random_network(3), random_machine(3))
     targets = {c["target"] for c in program.commands if c.opcode is Opcode.LOAD}
     assert targets == {int(target) for target in LoadTarget}
+
+
+def test_a_kernel_of_more_taps_than_the_command_set_counts_is_cut():
+    # 300 taps, dilated, so that they aren't one run: GEOMETRY.fx holds 255.
+    shape = LayerShape(name="long", K=2, C=1, H=1, W=1000, FX=300, OX=102, dilation_x=3)
+    machine = load_machine("core-small")
+    capacity = capacity_of(machine, HALVES)
+    mapping = choose_mapping(shape, machine, capacity)
+    walks = [mapping.geometry(chunk, machine) for chunk in mapping.chunks]
+    assert sum(walk.fx * walk.fy for walk in walks) == 300
+    assert max(walk.fx for walk in walks) <= 255

@@ -63,6 +63,48 @@ def test_bad_input_is_one_line_and_code_2(
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "fault"),
+    [
+        ("latin.toml", b"name = 'caf\xe9'", "must be UTF-8 text"),
+        ("deep.toml", b"x = " + b"[" * 5000 + b"]" * 5000, "nested too deeply"),
+        ("long.toml", b"#" * ((1 << 20) + 1), "at most 1048576 bytes"),
+    ],
+)
+def test_a_file_that_is_no_machine_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str, data: bytes, fault: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    code, _, err = run(capsys, "map", "zoo:random-1", "--machine", str(path))
+    assert code == 2
+    assert f"{path}: " in err and fault in err
+    assert err.count("\n") == 1
+
+
+def test_a_usage_error_says_where_the_help_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "See `bitwright info --help`." in run(capsys, "info")[2]
+
+
+def test_a_message_has_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    err = run(capsys, "map", "zoo:random-1", "--machine", "a\x1b[31m.toml")[2]
+    assert err == "bitwright: a?[31m.toml: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("setting", "fault"),
+    [
+        ("array.rows=4\narray.cols=3", "one section.key=value"),
+        ("array.rows=" + "[" * 5000, "array.rows must be of type int, not str"),
+    ],
+)
+def test_a_setting_is_one_plain_value(capsys: pytest.CaptureFixture[str], setting: str, fault: str) -> None:
+    code, _, err = run(capsys, "map", "zoo:random-1", "--machine", "core-small", "--set", setting)
+    assert code == 2
+    assert fault in err
+    assert len(err) < 300
+
+
 def test_an_interrupt_is_code_130(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,7 +112,8 @@ def test_an_interrupt_is_code_130(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("bitwright.reports.inputs.load_model", interrupted)
-    assert run(capsys, "info", "zoo:random-1")[0] == 130
+    code, _, err = run(capsys, "info", "zoo:random-1")
+    assert (code, err) == (130, "bitwright: interrupted\n")
 
 
 def test_a_damaged_network_file_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

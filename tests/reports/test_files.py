@@ -29,7 +29,15 @@ def test_a_result_reads_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "fault"), [("{", "not a JSON file"), ("[]", "not a result"), ('{"kind": "x"}', "kind")]
+    ("text", "fault"),
+    [
+        ("{", "not a JSON file"),
+        ("[]", "not a result"),
+        ('{"kind": "x"}', "kind"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"kind": "result", "cycles": NaN}', "NaN is no JSON number"),
+        ('{"kind": "result", "version": 2}', "result version 2, this release reads 1"),
+    ],
 )
 def test_a_file_that_is_no_result_is_named(tmp_path: Path, text: str, fault: str) -> None:
     path = tmp_path / "odd.json"

@@ -163,8 +163,16 @@ def test_names_are_escaped() -> None:
 
 def test_a_result_of_another_version_names_what_it_lacks() -> None:
     value = {key: item for key, item in SIMULATE.items() if key != "traffic"}
-    with pytest.raises(ValueError, match="a result lacks 'traffic'"):
+    with pytest.raises(ValueError, match="result 1: it lacks 'traffic'"):
         build_page([value])
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong"), [("traffic", None), ("clock_hz", "x"), ("spans", {"load": [[1]]}), ("total", [])]
+)
+def test_a_result_with_a_wrong_value_is_named_by_its_file(key: str, wrong: Any) -> None:
+    with pytest.raises(ValueError, match=r"b\.json: it has a wrong value"):
+        build_page([SIMULATE, {**SIMULATE, key: wrong}], ["a.json", "b.json"])
 
 
 def test_a_report_of_nothing_is_refused() -> None:
