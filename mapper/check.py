@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .hazards import check_hazards
 from .isa import COMMAND_BYTES, Command, LoadTarget, Opcode
+from .pe import PeKind
 from .program import Program, ProgramError, encode_commands
 from .tokens import describe, trace_tokens
 
@@ -158,8 +159,13 @@ def _check_geometry(program: Program, index: int, command: Command) -> None:
             index,
             f"a tile of {command['tile_y']} × {command['tile_x']} pixels passes array.acc_depth ({depth})",
         )
-    if command["pe"]:
-        raise _fault(program, index, f"pe must be 0, not {command['pe']}")
+    array = program.machine.array
+    codes = [int(kind) for kind in array.kinds]
+    if command["pe"] not in codes:
+        raise _fault(program, index, f"pe must be one of {codes}, not {command['pe']}")
+    lanes = array.lanes(PeKind(command["pe"]))
+    if not 1 <= command["tail"] <= lanes:
+        raise _fault(program, index, f"tail must be from 1 to {lanes}, not {command['tail']}")
 
 
 def _check_output(program: Program, index: int, command: Command) -> None:

@@ -319,10 +319,11 @@ class Emitter:
         columns = mapping.tile_columns > 1
         shared = columns and mapping.mode is ColumnMode.SHARED
         geometry = {
-            "pe": 0,
+            "pe": int(shape.pe),
             "tile_x": mapping.acc_x,
             "tile_y": mapping.acc_y,
             "sets": walk.sets,
+            "tail": walk.tail,
             "fx": walk.fx,
             "fy": walk.fy,
             "pixel_x": walk.pixel_x * wide,

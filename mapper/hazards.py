@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .isa import Command, LoadTarget, Opcode
-from .mapping import array_lanes
+from .pe import PeKind
 from .program import Program, ProgramError
 from .tokens import ARRAY, LOAD, POST, STORE, Trace, describe
 
@@ -35,7 +35,6 @@ class _Hazards:
     def __init__(self, program: Program, trace: Trace) -> None:
         machine = program.machine
         self.program, self.trace = program, trace
-        self.lanes, self.words = array_lanes(machine), machine.sets_per_word
 
         def table(*shape: int) -> NDArray[np.int32]:
             return np.full(shape, -1, np.int32)
@@ -181,7 +180,8 @@ class _Hazards:
         if not needed.any():
             raise ProgramError(f"{describe(self.program, drains)} makes results that no STORE takes")
         steps = walk["fy"] * walk["fx"] * walk["sets"]
-        lines = -(-steps // self.words)
+        array, kind = self.program.machine.array, PeKind(walk["pe"])
+        lines = -(-steps // array.sets_per_word(kind))
         for group in range(command["groups"]):
             start = command["weight"] + group * walk["weight_group"]
             self._line_read(index, LoadTarget.WEIGHT, start, start + lines)
@@ -198,9 +198,9 @@ class _Hazards:
                 position // tile * walk[f"act_tile_{axis}"] + position % tile * walk[f"pixel_{axis}"]
             )
 
-        # The last byte that surely meets a weight: of a run's last lane set only the first lane.
+        # The last byte that meets a weight: of a run's last lane set the valid lanes.
         reach = (walk["fy"] - 1) * walk["tap_y"] + (walk["fx"] - 1) * walk["tap_x"]
-        reach += (walk["sets"] - 1) * self.lanes + 1
+        reach += (walk["sets"] - 1) * array.lane_bytes(kind) + -(-walk["tail"] * kind.act_bits // 8)
         for col in range(needed.shape[0]):
             if not needed[col].any():
                 continue

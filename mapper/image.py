@@ -7,9 +7,10 @@ from collections.abc import Mapping as AbstractMapping
 import numpy as np
 from numpy.typing import NDArray
 
+from ..models.formats import Format, FormatKind
 from .layers import CoreLayer
 from .machine import Machine
-from .mapping import Mapping, array_lanes
+from .mapping import Mapping
 from .program import Region
 from .traffic import line_bytes
 
@@ -26,7 +27,9 @@ def align(size: int) -> int:
 
 def _words(layer: CoreLayer, mapping: Mapping, machine: Machine) -> NDArray[np.uint8]:
     """Weight words in line order, uint8 (K, lines, bytes of a weight word)."""
-    lanes, word = array_lanes(machine), machine.array.weight_word_bits // 8
+    kind, word = layer.shape.pe, machine.array.weight_word_bits // 8
+    lanes, sets = machine.array.lanes(kind), machine.array.sets_per_word(kind)
+    fmt = Format.parse(kind.weight_format)
     K = layer.shape.K
     parts = []
     for chunk in mapping.chunks:
@@ -38,12 +41,14 @@ def _words(layer: CoreLayer, mapping: Mapping, machine: Machine) -> NDArray[np.u
             chunk.fx0 : chunk.fx0 + chunk.fx,
         ].transpose(0, 2, 3, 1)
         runs = values.reshape(K, walk.fy * walk.fx, -1)
-        padded = np.zeros((K, walk.fy * walk.fx, walk.sets * lanes), np.int8)
+        # Lanes beyond a run meet activations masked to zero; binary has no zero to pad with.
+        pad = 1 if fmt.kind == FormatKind.BINARY else 0
+        padded = np.full((K, walk.fy * walk.fx, walk.sets * lanes), pad, np.int8)
         padded[:, :, : runs.shape[2]] = runs
-        lines = np.zeros((K, walk.lines * word), np.int8)
+        lines = np.full((K, walk.lines * sets * lanes), pad, np.int8)
         lines[:, : walk.steps * lanes] = padded.reshape(K, -1)
-        parts.append(lines.reshape(K, walk.lines, word))
-    return np.concatenate(parts, axis=1).view(np.uint8)
+        parts.append(fmt.pack(lines).reshape(K, walk.lines, word))
+    return np.concatenate(parts, axis=1)
 
 
 def pack_weights(layer: CoreLayer, mapping: Mapping, machine: Machine) -> NDArray[np.uint8]:

@@ -117,10 +117,11 @@ FIELDS: dict[Opcode, tuple[tuple[str, int], ...]] = {
     # Loop bounds and strides of the array, latched until the next GEOMETRY.
     Opcode.GEOMETRY: (
         *_HEADER,
-        ("pe", 4),  # PE kind: 0 = int8 × int8
+        ("pe", 4),  # PeKind
         ("tile_x", 9),  # output pixels of an accumulator tile
         ("tile_y", 9),
         ("sets", 14),  # lane sets in a contiguous run
+        ("tail", 9),  # valid lanes of a run's last lane set
         ("fx", 8),  # runs in a filter row
         ("fy", 8),  # filter rows
         ("pixel_x", 16),  # bytes from an output pixel's first operand to the next's

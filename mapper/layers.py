@@ -11,8 +11,9 @@ from ..models.layers import Conv, Flatten, Layer, Linear, MaxPool, Relu, Requant
 from ..models.network import Network, Tensor
 from .machine import Machine
 from .mapping import LayerShape, MappingError
+from .pe import PeKind
 
-__all__ = ["CoreLayer", "check_accumulators", "group_layers"]
+__all__ = ["CoreLayer", "check_accumulators", "check_served", "group_layers"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -135,7 +136,12 @@ def _take_core_layer(cursor: _Cursor, layer: Layer) -> CoreLayer:
         raise _refuse(layer, f"a {layer.kind} can't stand here{where}", "put it after a Requantize")
     source, record = cursor.tensor(layer.input), network.weights[layer.name]
     _check_format(layer, f"its input {source.name}", source.fmt.name)
-    _check_format(layer, "its weights", record.fmt.name)
+    kind = PeKind.of(record.fmt.name, source.fmt.name)
+    if kind is None:
+        served = ", ".join(kind.weight_format for kind in PeKind)
+        raise _refuse(
+            layer, f"its weights must be {served}, not {record.fmt.name}", "quantise it to one of them"
+        )
     values = record.values.astype(np.int8)
     if isinstance(layer, Conv):
         if layer.groups != 1:
@@ -193,6 +199,7 @@ def _take_core_layer(cursor: _Cursor, layer: Layer) -> CoreLayer:
         pad_left=padding[1],
         pool_y=py,
         pool_x=px,
+        pe=kind,
     )
     return CoreLayer(
         shape=shape,
@@ -221,6 +228,17 @@ def _check_pool(pool: MaxPool) -> MaxPool:
     if max(pool.kernel) > 15:
         raise _refuse(pool, f"its kernel is {pool.kernel}", "use at most 15 × 15")
     return pool
+
+
+def check_served(layer: CoreLayer, machine: Machine) -> None:
+    """Nothing; MappingError, with the layer's name, when no PE of the machine serves its formats."""
+    kind = layer.shape.pe
+    if kind not in machine.array.kinds:
+        raise MappingError(
+            f"layer {layer.shape.name}: no PE of {machine.name} serves {kind.weight_format} weights on "
+            f"{kind.act_format} activations, only "
+            f"{', '.join(machine.array.pes)}: add {kind.key!r} to array.pes"
+        )
 
 
 def check_accumulators(layer: CoreLayer, machine: Machine) -> None:

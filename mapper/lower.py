@@ -12,7 +12,7 @@ from .check import check_program
 from .emit import Emitter, LayerPlan
 from .image import align, pack_params, pack_weights, place_regions
 from .isa import COMMAND_BYTES
-from .layers import CoreLayer, check_accumulators, group_layers
+from .layers import CoreLayer, check_accumulators, check_served, group_layers
 from .machine import Machine
 from .mapping import Capacity, Mapping, MappingError, capacity_of
 from .program import Program, encode_commands
@@ -41,6 +41,7 @@ def plan_network(network: Network, machine: Machine) -> NetworkPlan:
     """
     layers = group_layers(network)
     for layer in layers:
+        check_served(layer, machine)
         check_accumulators(layer, machine)
     slots = {"activations": 2, "weights": 2, "outputs": 2}
     while True:

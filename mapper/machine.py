@@ -16,6 +16,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from .pe import PeKind
+
 __all__ = [
     "ArraySpec",
     "BufferSpec",
@@ -70,6 +72,8 @@ class ArraySpec:
     weight_word_bits: int
     acc_depth: int = 16
     acc_bits: int = 32
+    pes: tuple[str, ...] = ("int8",)
+    """PE kinds (`PeKind.key`) that every PE of the array serves; a layer names one."""
     multiplier: str = "inferred"
     """`inferred` (synthesis chooses) or `dsp` (one vendor multiplier leaf a lane)."""
 
@@ -83,9 +87,29 @@ class ArraySpec:
         if self.multiplier not in ("inferred", "dsp"):
             raise ValueError(f"array.multiplier must be 'inferred' or 'dsp', not {self.multiplier!r}")
 
-    def lanes(self, act_bits: int, weight_bits: int) -> int:
-        """Products a PE forms in one cycle for operands of these widths."""
-        return min(self.act_word_bits // act_bits, self.weight_word_bits // weight_bits)
+        known = [kind.key for kind in PeKind]
+        for name in self.pes:
+            if name not in known:
+                raise ValueError(f"array.pes must name PE kinds among {', '.join(known)}, not {name!r}")
+        if len(set(self.pes)) != len(self.pes) or not self.pes:
+            raise ValueError(f"array.pes must name at least one PE kind, each once, not {list(self.pes)}")
+
+    @property
+    def kinds(self) -> tuple[PeKind, ...]:
+        """The PE kinds in the order of their codes."""
+        return tuple(kind for kind in PeKind if kind.key in self.pes)
+
+    def lanes(self, kind: PeKind) -> int:
+        """Products that a PE forms in one cycle."""
+        return min(self.act_word_bits // kind.act_bits, self.weight_word_bits // kind.weight_bits)
+
+    def sets_per_word(self, kind: PeKind) -> int:
+        """Lane sets in a weight word; consecutive steps share the word."""
+        return self.weight_word_bits // (self.lanes(kind) * kind.weight_bits)
+
+    def lane_bytes(self, kind: PeKind) -> int:
+        """Bytes of activations in a lane set."""
+        return self.lanes(kind) * kind.act_bits // 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,11 +296,6 @@ class Machine:
         return self.buffers.weight_bytes * 8 // self.weight_line_bits
 
     @property
-    def sets_per_word(self) -> int:
-        """Lane sets of int8 weights in a weight word; consecutive steps share the word."""
-        return self.array.weight_word_bits // (8 * self.array.lanes(8, 8))
-
-    @property
     def param_line_bits(self) -> int:
         """Bits of a parameter buffer line: 128 for each POST lane."""
         return 128 * self.post.lanes
@@ -318,6 +337,10 @@ _SECTIONS: dict[str, type] = {
 def _coerce(path: str, kind: Any, value: Any) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if kind == tuple[str, ...]:
+        if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+            raise ValueError(f"{path} must be a list of strings, not {value!r}")
+        return tuple(value)
     if isinstance(value, bool) or not isinstance(value, kind):
         came = type(value).__name__
         raise ValueError(f"{path} must be of type {kind.__name__}, not {came} ({value!r:.60})")

@@ -7,6 +7,7 @@ from collections.abc import Mapping as AbstractMapping
 from dataclasses import dataclass, field
 
 from .machine import Machine
+from .pe import PeKind
 from .window import Axis, Window, axis_window, bank_step, held
 
 __all__ = [
@@ -19,7 +20,6 @@ __all__ = [
     "Mapping",
     "MappingError",
     "Tile",
-    "array_lanes",
     "capacity_of",
 ]
 
@@ -48,11 +48,6 @@ class LoopOrder(enum.StrEnum):
     ACTIVATIONS = "activations"
 
 
-def array_lanes(machine: Machine) -> int:
-    """Lanes of an int8 × int8 PE, which are the bytes of a lane set too."""
-    return machine.array.lanes(8, 8)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerShape:
     """The loops of one core layer, a linear layer being a 1 × 1 convolution of one pixel."""
@@ -75,6 +70,7 @@ class LayerShape:
     pad_left: int = 0
     pool_y: int = 1
     pool_x: int = 1
+    pe: PeKind = PeKind.INT8
 
     @property
     def macs(self) -> int:
@@ -104,6 +100,8 @@ class ChunkGeometry:
     """How the array walks one chunk; the strides are those of GEOMETRY, in bytes."""
 
     sets: int
+    tail: int
+    """Valid lanes of a run's last lane set."""
     fx: int
     fy: int
     pixel_x: int
@@ -337,11 +335,13 @@ class Mapping:
         # Taps that lie side by side are one run: few channels still fill the lanes.
         joined = chunk.fx == 1 or tap_x == chunk.c
         run = chunk.fx * chunk.c if joined else chunk.c
-        sets = -(-run // array_lanes(machine))
+        lanes = machine.array.lanes(shape.pe)
+        sets = -(-run // lanes)
         runs = 1 if joined else chunk.fx
         steps = chunk.fy * runs * sets
         return ChunkGeometry(
             sets=sets,
+            tail=run - (sets - 1) * lanes,
             fx=runs,
             fy=chunk.fy,
             pixel_x=shape.stride_x // step_x * part.c,
@@ -351,7 +351,7 @@ class Mapping:
             offset=(chunk.fy0 - part.fy0) * tap_y + (chunk.fx0 - part.fx0) * tap_x
             + chunk.c0 - part.c0,
             steps=steps,
-            lines=-(-steps // machine.sets_per_word),
+            lines=-(-steps // machine.array.sets_per_word(shape.pe)),
         )  # fmt: skip
 
     def group_lines(self, machine: Machine) -> int:

@@ -15,7 +15,6 @@ from .mapping import (
     LoopOrder,
     Mapping,
     MappingError,
-    array_lanes,
 )
 from .traffic import activation_beats, estimate_cycles, passes, pixel_work, weight_bytes
 
@@ -237,12 +236,13 @@ class _Search:
     def run_chunked(self, columns: int) -> bool:
         """Whether anything fits with the reduction split; the largest chunk that fits is taken."""
         shape = self.shape
-        lanes = array_lanes(self.machine)
+        array, kind = self.machine.array, shape.pe
+        lanes = array.lanes(kind)
         for fx in dict.fromkeys((min(shape.FX, _FIELD_TAPS), 1)):
             found = False
             for act_chunked, weight_chunked in ((False, True), (True, False), (True, True)):
                 for fy in dict.fromkeys((min(shape.FY, _FIELD_TAPS), 1)):
-                    most = self.capacity.weight_lines * self.machine.sets_per_word // fy * lanes // fx
+                    most = self.capacity.weight_lines * array.sets_per_word(kind) // fy * lanes // fx
                     for c in _channel_cuts(shape.C, lanes, most):
                         if weight_chunked and c > max(most, 1):
                             continue

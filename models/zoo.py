@@ -7,12 +7,13 @@ the range instead of sticking to its ends.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .formats import Format
+from .formats import Format, FormatKind
 from .layers import Conv, Flatten, Layer, Linear, MaxPool, Requantize, window_count
 from .network import Network, Tensor
 from .numerics import Rounding, quantize_multiplier
@@ -72,6 +73,7 @@ class _Stack:
         layer: Conv | Linear,
         values: NDArray[np.integer[Any]],
         *,
+        fmt: Format = _INT8,
         rounding: Rounding,
         zero_point: int,
         low: int,
@@ -83,9 +85,7 @@ class _Stack:
         standard deviation spread[k] and the mean centre[k], before the clamp.
         """
         count = values.shape[0]
-        record = WeightRecord.dense(
-            layer=layer.name, values=values, fmt=_INT8, scales=np.full(count, 2.0**-9)
-        )
+        record = WeightRecord.dense(layer=layer.name, values=values, fmt=fmt, scales=np.full(count, 2.0**-9))
         source = self.last
         acc = Tensor(name=layer.output, shape=layer.output_shape(source.shape, values.shape), fmt=_INT32)
         self.weights[layer.name] = record
@@ -104,7 +104,7 @@ class _Stack:
         self.weights[layer.name] = WeightRecord.dense(
             layer=layer.name,
             values=values,
-            fmt=_INT8,
+            fmt=fmt,
             scales=record.scales,
             bias=np.clip(bias, -(1 << 30), 1 << 30),
         )
@@ -208,13 +208,14 @@ def random_network(
     max_image: int = 20,
     max_kernel: int = 5,
     groups: bool = False,
+    weights: Sequence[str] = ("int8",),
 ) -> Network:
     """A small random int8 network for agreement tests; always valid, the same for the same arguments.
 
     Convolutions (kernel 1..max_kernel, stride 1..3, asymmetric padding, dilation 1..2), at times followed by
     a max pool whose windows neither overlap nor are padded and hold at most 16 pixels, at times by
     linear layers; every convolution and linear layer is requantised with a random rounding, zero point
-    and clamp range. Weights use the whole of int8.
+    and clamp range. Weights use the whole of their format.
 
     Args:
         seed: at least 0.
@@ -223,9 +224,10 @@ def random_network(
         max_image: pixels along an input's side at most.
         max_kernel: along a side.
         groups: whether convolutions may have groups.
+        weights: formats, of which each layer draws one: int8, ternary, binary.
 
     Raises:
-        ValueError: a limit below 1.
+        ValueError: a limit below 1, or a format that weights can't have here.
     """
     for name, limit in (
         ("max_layers", max_layers),
@@ -235,10 +237,13 @@ def random_network(
     ):
         if limit < 1:
             raise ValueError(f"{name} must be at least 1, not {limit}")
+    for fmt in weights:
+        if fmt not in ("int8", "ternary", "binary"):
+            raise ValueError(f"weights must be of int8, ternary or binary, not {fmt}")
     network: Network | None = None
     for attempt in range(16):
         rng = np.random.default_rng([seed, attempt])
-        network = _random(rng, seed, max_layers, max_channels, max_image, max_kernel, groups)
+        network = _random(rng, seed, max_layers, max_channels, max_image, max_kernel, groups, weights)
         results = run_reference(network, random_input(network, seed, 4))
         _, counts = np.unique(results, return_counts=True)
         if counts.max() <= results.size / 2:  # no value is half of all
@@ -255,6 +260,7 @@ def _random(
     max_image: int,
     max_kernel: int,
     groups: bool,
+    formats: Sequence[str],
 ) -> Network:
     def draw(low: int, high: int) -> int:
         return int(rng.integers(low, high, endpoint=True))
@@ -277,13 +283,19 @@ def _random(
             weights: tuple[int, ...] = (channels, stack.last.shape[0])
         else:
             core, weights = _random_conv(rng, stack.last, name, channels, max_kernel, groups)
-        values = rng.integers(-128, 128, weights, dtype=np.int8)
+        # One format draws nothing, so that int8 networks stay what they were.
+        fmt = Format.parse(formats[0] if len(formats) == 1 else str(rng.choice(list(formats))))
+        if fmt.kind == FormatKind.BINARY:
+            values = rng.integers(0, 2, weights, dtype=np.int8) * 2 - 1
+        else:
+            values = rng.integers(max(fmt.min, -128), fmt.max + 1, weights, dtype=np.int8)
         values.reshape(weights[0], -1)[:, 0] |= 1  # no channel without weights
         low, high = draw(-128, -10), draw(10, 127)
         outputs = weights[0]
         stack.core(
             core,
             values,
+            fmt=fmt,
             rounding=Rounding(draw(0, 3)),
             zero_point=draw(-128, 127),
             low=low,

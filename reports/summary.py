@@ -102,7 +102,7 @@ def mapping_summary(network: Network, machine: Machine) -> dict[str, Any]:
 
 
 def _products(machine: Machine) -> int:
-    return machine.array.rows * machine.array.cols * machine.array.lanes(8, 8)
+    return machine.array.rows * machine.array.cols * machine.array.lanes(machine.array.kinds[0])
 
 
 def machine_list() -> dict[str, Any]:
@@ -116,7 +116,7 @@ def machine_list() -> dict[str, Any]:
                 "template": machine.template,
                 "rows": machine.array.rows,
                 "cols": machine.array.cols,
-                "lanes_int8": machine.array.lanes(8, 8),
+                "lanes": {kind.key: machine.array.lanes(kind) for kind in machine.array.kinds},
                 "macs_per_cycle": _products(machine),
                 "buffer_bytes": machine.array.cols * machine.buffers.activation_bytes
                 + machine.buffers.weight_bytes

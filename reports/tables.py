@@ -179,7 +179,7 @@ def _machines(value: dict[str, Any], console: Console) -> None:
                     row["template"],
                     row["rows"],
                     row["cols"],
-                    row["lanes_int8"],
+                    row["lanes"]["int8"],
                     row["macs_per_cycle"],
                     size(row["buffer_bytes"]),
                     f"{row['bus_bits']} bit",

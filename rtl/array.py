@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Signal, signed
+from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, ResetSignal, Signal, signed
 from amaranth.lib.wiring import Component, In, Out
 
 from ..mapper.machine import Machine
 from .axi import clog2_shape
-from .pe import PeInt8
+from .pe import PE_BITS, ProcessingElement, weight_bits
 
 __all__ = ["ProcessingArray"]
 
@@ -24,7 +24,8 @@ class ProcessingArray(Component):
     Ports:
         act_<c>: activation word of column c, at t + 2.
         weight_line: at t + 1.
-        weight_set, acc_en, acc_fresh, acc_bank, acc_index: of the issue, at t.
+        pe, tail: of GEOMETRY: the PE kind, and the valid lanes of a run's last lane set.
+        last_set, weight_set, acc_en, acc_fresh, acc_bank, acc_index: of the issue, at t.
         drain_load, drain_bank, drain_index: at u.
         heads: `post.lanes` accumulators at u + 1, lane 0 low.
     """
@@ -32,13 +33,16 @@ class ProcessingArray(Component):
     def __init__(self, *, machine: Machine) -> None:
         self.machine = machine
         array = machine.array
-        self.lanes = array.lanes(8, 8)
-        self.sets = machine.sets_per_word
+        self.lanes = max(array.lanes(kind) for kind in array.kinds)
+        self.sets = max(array.sets_per_word(kind) for kind in array.kinds)
         index = range(array.acc_depth)
         super().__init__(
             {
                 **{f"act_{c}": In(array.act_word_bits) for c in range(array.cols)},
                 "weight_line": In(machine.weight_line_bits),
+                "pe": In(4),
+                "tail": In(9),
+                "last_set": In(1),
                 "weight_set": In(clog2_shape(self.sets)),
                 "acc_en": In(1),
                 "acc_fresh": In(1),
@@ -54,7 +58,6 @@ class ProcessingArray(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         machine, array = self.machine, self.machine.array
-        width = 8 * self.lanes
 
         def delayed(signal: Signal, cycles: int, name: str) -> Signal:
             for number in range(cycles):
@@ -68,9 +71,22 @@ class ProcessingArray(Component):
         weights = []
         for row in range(array.rows):
             word = self.weight_line.word_select(row, array.weight_word_bits)
-            held = Signal(width, name=f"weight_{row}")
-            m.d.sync += held.eq(word.word_select(weight_set, width) if self.sets > 1 else word)
+            held = Signal(weight_bits(machine), name=f"weight_{row}")
+            with m.Switch(self.pe):
+                for kind in array.kinds:
+                    width = array.lanes(kind) * kind.weight_bits
+                    several = array.sets_per_word(kind) > 1
+                    with m.Case(kind.value):
+                        m.d.sync += held.eq(word.word_select(weight_set, width) if several else word)
             weights.append(held)
+
+        # Lanes beyond a run read as zero.
+        last_set = delayed(self.last_set, machine.timing.buffer_read_latency, "last_set")
+        within = Signal(self.lanes)
+        m.d.sync += within.eq(Cat(self.tail > lane for lane in range(self.lanes)))
+        valid = Signal(self.lanes)
+        m.d.comb += valid.eq(Mux(last_set, within, ~0))
+        mask = Cat(valid[lane].replicate(8) for lane in range(self.lanes))
 
         # Buffers take 2 cycles, the PEs' products and sum 2 more.
         to_sum = machine.timing.array_latency - 1
@@ -87,10 +103,11 @@ class ProcessingArray(Component):
                 number = col * array.rows + row
                 behind = number + lanes
                 m.submodules[f"pe_{col}_{row}"] = Instance(
-                    PeInt8.CELL,
+                    ProcessingElement.CELL,
                     i_clk=ClockSignal(),
                     i_rst=ResetSignal(),
-                    i_act=getattr(self, f"act_{col}")[:width],
+                    i_pe=self.pe[:PE_BITS],
+                    i_act=getattr(self, f"act_{col}")[: 8 * self.lanes] & mask,
                     i_weight=weights[row],
                     i_drain_load=self.drain_load,
                     i_drain_bank=self.drain_bank,

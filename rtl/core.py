@@ -174,7 +174,16 @@ class Core(Component):
             post.param_data.eq(m.submodules.param.r_data),
             *(
                 getattr(array, name).eq(getattr(execute, name))
-                for name in ("weight_set", "acc_en", "acc_fresh", "acc_bank", "acc_index")
+                for name in (
+                    "pe",
+                    "tail",
+                    "last_set",
+                    "weight_set",
+                    "acc_en",
+                    "acc_fresh",
+                    "acc_bank",
+                    "acc_index",
+                )
             ),
         ]
 

@@ -40,7 +40,8 @@ class Execute(Component):
 
     Ports:
         command, present, take, post: command stream; tokens there, taken, posted (operands all read).
-        act_addr, weight_en, weight_line, weight_set, acc_*: the issue of this cycle.
+        act_addr, last_set, weight_en, weight_line, weight_set, acc_*: the issue of this cycle.
+        pe, tail: of the last GEOMETRY, for the array.
         job, job_ready: tiles for POST; `job_ready` counts those whose accumulators are complete.
         drained: POST has read a tile's last accumulator; finished: has written its last result.
         output: the fields of the last OUTPUT command, for POST.
@@ -51,8 +52,7 @@ class Execute(Component):
     def __init__(self, *, machine: Machine) -> None:
         self.machine = machine
         array = machine.array
-        self.lanes = array.lanes(8, 8)
-        self.sets = machine.sets_per_word
+        self.sets = max(array.sets_per_word(kind) for kind in array.kinds)
         super().__init__(
             {
                 "command": In(stream.Signature(COMMAND_BITS)),
@@ -63,6 +63,9 @@ class Execute(Component):
                 "act_col": Out(20),
                 "weight_en": Out(1),
                 "weight_line": Out(clog2_shape(machine.weight_lines)),
+                "pe": Out(4),
+                "tail": Out(9),
+                "last_set": Out(1),
                 "weight_set": Out(clog2_shape(self.sets)),
                 "acc_en": Out(1),
                 "acc_fresh": Out(1),
@@ -131,6 +134,9 @@ class Execute(Component):
         m.d.comb += [
             self.act_addr.eq(address),
             self.act_col.eq(geometry.act_col),
+            self.pe.eq(geometry.pe),
+            self.tail.eq(geometry.tail),
+            self.last_set.eq(tap_s.last),
             self.weight_line.eq(line),
             self.weight_set.eq(weight_set),
             self.weight_en.eq(issuing & step_starts & (weight_set == 0)),
@@ -139,6 +145,17 @@ class Execute(Component):
             self.acc_bank.eq(bank),
             self.acc_index.eq(index),
         ]
+
+        # What the PE kind sets: bytes from a lane set to the next, lane sets in a weight word.
+        lane_bytes = Signal(range(machine.act_word_bytes + 1))
+        last_weight_set = Signal.like(weight_set)
+        with m.Switch(geometry.pe):
+            for kind in machine.array.kinds:
+                with m.Case(kind.value):
+                    m.d.sync += [
+                        lane_bytes.eq(machine.array.lane_bytes(kind)),
+                        last_weight_set.eq(machine.array.sets_per_word(kind) - 1),
+                    ]
 
         # Jobs: handed over with a tile's last issue, ready once the accumulators are written.
         layout = job_layout()
@@ -241,15 +258,12 @@ class Execute(Component):
                     pixel_x.load(m, width)
                     pixel_y.load(m, height)
                     m.d.sync += [step_starts.eq(1), index.eq(0), fresh.eq(0)]
-                    if self.sets > 1:
-                        m.d.sync += weight_set.eq(weight_set + 1)
-                        with m.If(weight_set == self.sets - 1):
-                            m.d.sync += line.eq(line + 1)
-                    else:
-                        m.d.sync += line.eq(line + 1)
+                    m.d.sync += weight_set.eq(weight_set + 1)
+                    with m.If(weight_set == last_weight_set):
+                        m.d.sync += [weight_set.eq(0), line.eq(line + 1)]
                     with m.If(~tap_s.last):
                         tap_s.step(m)
-                        step(set_start, self.lanes, set_start, row_start)
+                        step(set_start, lane_bytes, set_start, row_start)
                     with m.Elif(~tap_x.last):
                         tap_s.load(m, geometry.sets)
                         tap_x.step(m)

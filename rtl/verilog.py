@@ -10,7 +10,7 @@ from amaranth.hdl import Value
 
 from ..mapper.machine import Machine
 from .core import Core
-from .pe import PeInt8
+from .pe import ProcessingElement
 
 __all__ = ["TOP", "component_verilog", "core_verilog", "flat_ports", "leaf_verilog"]
 
@@ -49,7 +49,7 @@ def leaf_verilog(machine: Machine, *, leaf: str = "behavioural") -> str:
     """
     if leaf not in LEAVES:
         raise ValueError(f"leaf must be one of {', '.join(LEAVES)}, not {leaf!r}")
-    text = component_verilog(PeInt8(machine=machine), PeInt8.CELL)
+    text = component_verilog(ProcessingElement(machine=machine), ProcessingElement.CELL)
     if machine.array.multiplier == "dsp":
         text += (resources.files("bitwright.rtl.vendor") / f"{leaf}.v").read_text()
     return text

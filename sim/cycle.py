@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..mapper.isa import Unit
+from ..mapper.isa import Opcode, Unit
 from ..mapper.machine import MemoryTiming
+from ..mapper.pe import PeKind
 from ..mapper.program import Program
 from .energy import COMPONENTS, load_energy_table, prices
 from .events import MEMORIES, OPERANDS, Events, count_events
@@ -44,12 +45,23 @@ def _moved(names: tuple[str, ...], read: NDArray[np.int64], write: NDArray[np.in
     }
 
 
+def _products_a_cycle(program: Program, timing: Timing, events: Events) -> NDArray[np.int64]:
+    """Products that the array could form in a cycle with each layer's PE kind, (layers,)."""
+    array = program.machine.array
+    per_cycle = np.ones(len(program.layers), np.int64)
+    for index in np.flatnonzero(timing.fields["opcode"] == Opcode.EXEC):
+        lanes = array.lanes(PeKind(int(events.pe[index])))
+        per_cycle[program.layer_of[index]] = array.rows * array.cols * lanes
+    return per_cycle
+
+
 def _component_events(program: Program, events: Events) -> NDArray[np.int64]:
     """How many events of each of energy.COMPONENTS each layer has, (layers, components)."""
     chip = events.chip_read + events.chip_write
     dram = events.dram_read.sum(axis=1) + events.dram_write.sum(axis=1)
     columns = {
-        "multiply": events.products,
+        "multiply": np.where(events.pe == PeKind.INT8, events.products, 0),
+        "negate": np.where(events.pe == PeKind.INT8, 0, events.products),
         "add": events.products,
         "post": events.post_results,
         "dram": dram,
@@ -92,7 +104,7 @@ def simulate(
     timing = time_program(program, memory)
     events = count_events(program, timing)
 
-    per_cycle = machine.array.rows * machine.array.cols * machine.array.lanes(8, 8)
+    per_cycle = _products_a_cycle(program, timing, events)
     cycles = np.diff(layer_ends(program, timing), prepend=0)
     stalls, busy = layer_stalls(program, timing)
     reads = _by_layer(program, events.dram_read.sum(axis=1))
@@ -106,7 +118,7 @@ def simulate(
             busy_cycles=int(busy[i]),
             stall_cycles=_named(stalls[i]),
             macs=program.macs[i],
-            utilization=program.macs[i] / (int(cycles[i]) * per_cycle) if cycles[i] else 0.0,
+            utilization=program.macs[i] / int(cycles[i] * per_cycle[i]) if cycles[i] else 0.0,
             read_bytes=int(reads[i]),
             write_bytes=int(writes[i]),
             energy_pj=float(picojoules[i].sum()),
@@ -122,7 +134,7 @@ def simulate(
         cycles=timing.cycles,
         read_bytes=timing.read_beats * machine.bus_bytes,
         write_bytes=int(events.dram_write.sum()),
-        utilization=sum(program.macs) / (timing.cycles * per_cycle),
+        utilization=sum(program.macs) / int((cycles * per_cycle).sum()),
         layers=layers,
         traffic=_moved(OPERANDS, events.dram_read, events.dram_write),
         accesses=_moved(MEMORIES, events.chip_read, events.chip_write),

@@ -30,6 +30,7 @@ ENERGY_TITLE = "event energy at 45 nm"
 
 COMPONENTS = (
     "multiply",
+    "negate",
     "add",
     "post",
     "activation_buffer",
@@ -177,7 +178,8 @@ def _sum(item: str, per: str, parts: list[tuple[int, EnergyRow]]) -> EnergyRow:
 def prices(machine: Machine, table: EnergyTable) -> dict[str, EnergyRow]:
     """For each of COMPONENTS the energy of one event: a product, a POST result, or a byte.
 
-    A product costs a multiplication and an int32 addition; a POST result an int32 multiplication and
+    A product of int8 weights costs a multiplication and an int32 addition, one of ternary or binary
+    weights a negation in place of the multiplication; a POST result an int32 multiplication and
     two int32 additions (bias, zero point). Accumulators are a register file a PE.
 
     Raises:
@@ -195,6 +197,12 @@ def prices(machine: Machine, table: EnergyTable) -> dict[str, EnergyRow]:
     }
     found = {
         "multiply": table["mul_int8"],
+        "negate": dataclasses.replace(
+            table["add_int8"],
+            item="negate",
+            status="assumed",
+            source="a ternary or binary weight keeps, negates or drops an activation: as an int8 addition",
+        ),
         "add": table["add_int32"],
         "post": _sum("post", "result", [(1, table["mul_int32"]), (2, table["add_int32"])]),
     }

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..mapper.isa import COMMAND_BYTES, LoadTarget, Opcode
+from ..mapper.pe import PeKind
 from ..mapper.program import Program
 from .timing import Timing, in_force
 
@@ -31,6 +32,8 @@ class Events:
 
     products: NDArray[np.int64]
     """Lane products formed, useful or not, (n,)."""
+    pe: NDArray[np.int64]
+    """PeKind of the products, (n,)."""
     post_results: NDArray[np.int64]
     """Accumulators that POST takes, (n,)."""
     dram_read: NDArray[np.int64]
@@ -89,14 +92,18 @@ def count_events(program: Program, timing: Timing) -> Events:
     updates = timing.issue * (array.rows * array.cols * accumulator)
     taken = timing.post_reads * machine.post.lanes
     chip_read[:, act] = timing.issue * (array.cols * 2 * machine.act_word_bytes)
-    lines = -(-steps // machine.sets_per_word)
+    lanes = np.array([array.lanes(k) if k in array.kinds else 0 for k in PeKind], np.int64)
+    words = np.array([array.sets_per_word(k) if k in array.kinds else 1 for k in PeKind], np.int64)
+    pe = f["pe"][geometry]
+    lines = -(-steps // words[pe])
     chip_read[:, weight] = np.where(execs, tiles * lines * (machine.weight_line_bits // 8), 0)
     chip_read[:, param] = timing.post_reads * (machine.param_line_bits // 8)
     chip_read[:, accumulators] = updates + taken * accumulator
     chip_write[:, accumulators] = updates
     chip_write[:, output] = taken // window
     return Events(
-        products=timing.issue * (array.rows * array.cols * array.lanes(8, 8)),
+        products=timing.issue * (array.rows * array.cols) * lanes[pe],
+        pe=pe,
         post_results=taken,
         dram_read=dram_read,
         dram_write=dram_write,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..mapper.isa import TOKENS, Command, LoadTarget, Opcode, Unit, unit_of
 from ..mapper.machine import Machine
+from ..mapper.pe import PeKind
 from ..mapper.program import Program, ProgramError
 from ..mapper.tensors import pack_input, unpack_output
 from .functional_kernel import accumulate_tile, copy_rows, drain_tile, fill_rows, load_lines
@@ -146,10 +147,11 @@ class FunctionalCore:
     ) -> None:
         if command["first"]:
             self.accumulators[:] = 0
+        array, kind = self.machine.array, PeKind(geometry["pe"])
         act = command["act"] + iy * geometry["act_tile_y"] + ix * geometry["act_tile_x"]
         accumulate_tile(
-            self.banks.view(np.int8), self.weights.view(np.int8), self.accumulators,
-            self.machine.array.lanes(8, 8), self.machine.array.weight_word_bits // 8,
+            self.banks.view(np.int8), self.weights, self.accumulators,
+            array.lanes(kind), array.weight_word_bits // 8, kind.weight_bits, geometry["tail"],
             act, geometry["act_col"], command["weight"] + group * geometry["weight_group"],
             height, width, geometry["pixel_y"], geometry["pixel_x"],
             geometry["fy"], geometry["fx"], geometry["tap_y"], geometry["tap_x"],

@@ -10,7 +10,15 @@ from typing import Any
 
 from ..models.jit import njit
 
-__all__ = ["accumulate_tile", "copy_rows", "drain_tile", "fill_rows", "load_lines", "requantize_one"]
+__all__ = [
+    "accumulate_tile",
+    "copy_rows",
+    "drain_tile",
+    "fill_rows",
+    "load_lines",
+    "requantize_one",
+    "weight_value",
+]
 
 
 @njit
@@ -63,12 +71,23 @@ def load_lines(memory: Any, address: int, lines: Any, first: int, run: int, unit
 
 
 @njit
+def weight_value(raw: int, bits: int) -> int:
+    """The weight in the low `bits` of `raw`: two's complement of 8 or 2 bits, or a bipolar bit."""
+    if bits == 1:
+        return 1 if raw & 1 else -1
+    half = 1 << (bits - 1)
+    return ((int(raw) & ((1 << bits) - 1)) ^ half) - half
+
+
+@njit
 def accumulate_tile(
     banks: Any,
     lines: Any,
     accumulators: Any,
     lanes: int,
     word_bytes: int,
+    weight_bits: int,
+    tail: int,
     act: int,
     act_col: int,
     line: int,
@@ -85,12 +104,12 @@ def accumulate_tile(
 ) -> None:
     """Nothing; adds one tile's dot products to `accumulators`, (cols, rows, acc_depth) int64.
 
-    `banks` is int8, (cols, bank bytes); `lines` int8, (lines, line bytes); values in the
-    accumulators wrap to `acc_bits` bits.
+    `banks` is int8, (cols, bank bytes); `lines` uint8, (lines, line bytes); values in the
+    accumulators wrap to `acc_bits` bits. The last set of a run has `tail` lanes, the others all.
     """
     cols, size = banks.shape
     rows = accumulators.shape[1]
-    per_word = word_bytes // lanes
+    per_word = word_bytes * 8 // (lanes * weight_bits)
     half = 1 << (acc_bits - 1)
     mask = (1 << acc_bits) - 1
     step = 0
@@ -100,6 +119,7 @@ def accumulate_tile(
                 held = (line + step // per_word) % lines.shape[0]
                 part = (step % per_word) * lanes
                 step += 1
+                valid = tail if s == sets - 1 else lanes
                 for py in range(pixels_y):
                     for px in range(pixels_x):
                         offset = act + py * pixel_y + px * pixel_x + fy * tap_y + fx * tap_x
@@ -108,8 +128,10 @@ def accumulate_tile(
                             start = offset + c * act_col
                             for r in range(rows):
                                 total = accumulators[c, r, py * pixels_x + px]
-                                for k in range(lanes):
-                                    weight = lines[held, r * word_bytes + part + k]
+                                for k in range(valid):
+                                    bit = (part + k) * weight_bits
+                                    raw = lines[held, r * word_bytes + bit // 8] >> (bit % 8)
+                                    weight = weight_value(raw, weight_bits)
                                     value = banks[c, (start + k) % size]
                                     total += int(value) * int(weight)
                                 total = ((total + half) & mask) - half

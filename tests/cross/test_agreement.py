@@ -6,6 +6,8 @@ from bitwright.mapper.machine import Machine, MemoryTiming, load_machine, overri
 from bitwright.models.zoo import random_input, random_network
 from bitwright.reports.agreement import Job, compare, draw_memory, verify_random
 
+ALL_PES = 'array.pes=["int8", "ternary_int8", "binary_int8"]'
+
 
 def require_agreement(result: dict) -> None:
     assert result["cases"] > 0
@@ -13,11 +15,17 @@ def require_agreement(result: dict) -> None:
     assert (result["mismatches"], result["cycle_difference"], result["byte_difference"]) == (0, 0, 0)
 
 
-def require_jobs_agree(machine: Machine, memories: list[MemoryTiming], *, first_seed: int) -> None:
+def require_jobs_agree(
+    machine: Machine,
+    memories: list[MemoryTiming],
+    *,
+    first_seed: int,
+    weights: tuple[str, ...] = ("int8",),
+) -> None:
     """One random network for each memory, all on one build of the machine."""
     jobs = []
     for seed, memory in enumerate(memories, start=first_seed):
-        network = random_network(seed)
+        network = random_network(seed, weights=weights)
         jobs.append(
             Job(
                 name=f"seed {seed} with {memory}",
@@ -42,6 +50,13 @@ def test_two_hundred_random_cases_agree() -> None:
     result = verify_random(208, seed=0, jobs=2)
     require_agreement(result)
     assert result["cases"] >= 200
+
+
+def test_layers_of_mixed_weight_formats_agree() -> None:
+    # One core serves int8, ternary and binary weights; each layer draws one of them.
+    machine = override_machine(load_machine("core-small"), [ALL_PES])
+    memories = [draw_memory(seed) for seed in range(8)]
+    require_jobs_agree(machine, memories, first_seed=200, weights=("int8", "ternary", "binary"))
 
 
 @pytest.mark.slow

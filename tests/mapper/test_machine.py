@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from bitwright.mapper.machine import Machine, load_machine, override_machine, preset_names
+from bitwright.mapper.pe import PeKind
 
 SMALL = """
 name = "tiny"
@@ -43,7 +44,7 @@ def test_core_small_has_at_most_four_rows_and_core_large_four_columns() -> None:
 def test_low_bit_weights_fill_more_lanes_of_the_same_words() -> None:
     # core-small: 128-bit activation words, 32-bit weight words.
     array = load_machine("core-small").array
-    assert [array.lanes(8, 8), array.lanes(8, 2), array.lanes(1, 1)] == [4, 16, 32]
+    assert [array.lanes(kind) for kind in PeKind] == [4, 16, 16]
 
 
 @pytest.mark.parametrize(

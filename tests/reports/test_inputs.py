@@ -78,7 +78,7 @@ def test_a_damaged_array_is_one_line_that_names_the_file(
 def test_a_file_that_is_no_archive_is_named(tmp_path: Path, network: Network, data: bytes) -> None:
     path = tmp_path / "x.npz"
     path.write_bytes(data)
-    with pytest.raises(ValueError, match="not an .npz file") as caught:
+    with pytest.raises(ValueError, match=r"not an \.npz file") as caught:
         load_images(path, network)
     assert str(path) in str(caught.value)
 

@@ -93,3 +93,12 @@ def test_plain_identifiers_pass(name: str) -> None:
 def test_anything_else_never_reaches_rtl_or_a_path(name: str) -> None:
     with pytest.raises(ValueError, match=r"^layer must be letters"):
         check_name(name, "layer")
+
+
+def test_a_cache_folder_that_cannot_be_made_tells_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("BITWRIGHT_CACHE", str(tmp_path / "file"))
+    with pytest.raises(ToolError, match=r"can't be made .*: name another with BITWRIGHT_CACHE"):
+        cache_folder("cost")

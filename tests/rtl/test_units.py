@@ -49,7 +49,7 @@ def _units(given: Any) -> dict[str, Any]:
     from bitwright.rtl.line_buffer import LineBuffer
     from bitwright.rtl.load import Load
     from bitwright.rtl.multiply import Multiply8
-    from bitwright.rtl.pe import PeInt8
+    from bitwright.rtl.pe import ProcessingElement
     from bitwright.rtl.post import Post
     from bitwright.rtl.read_arbiter import ReadArbiter
     from bitwright.rtl.requantize import Requantizer
@@ -69,8 +69,8 @@ def _units(given: Any) -> dict[str, Any]:
     }
     units |= {name: Requantizer(acc_bits=acc_bits) for name, acc_bits in given.REQUANTIZER_ACC_BITS.items()}
     units |= {f"sequencer_{name}": Sequencer(machine=machine) for name, machine in given.MACHINES.items()}
-    for kind in (Load, Store, PeInt8, Execute, Post):
-        short = kind.__name__.removesuffix("Int8").lower()
+    for kind in (Load, Store, ProcessingElement, Execute, Post):
+        short = "pe" if kind is ProcessingElement else kind.__name__.lower()
         units |= {f"{short}_{m.name}": kind(machine=m) for m in (given.NARROW, given.WIDE)}
     return units
 

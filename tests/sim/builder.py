@@ -15,6 +15,7 @@ from bitwright.mapper.machine import (
     PostSpec,
     QueueSpec,
 )
+from bitwright.mapper.pe import PeKind
 from bitwright.mapper.program import Program, Region, encode_commands
 
 
@@ -180,6 +181,7 @@ def _geometry(rng: random.Random, machine: Machine) -> tuple[Command, Command]:
         "tile_x": tile_x,
         "tile_y": tile_y,
         "sets": rng.randint(1, 3),
+        "tail": rng.randint(1, machine.array.lanes(PeKind.INT8)),
         "fx": rng.randint(1, 2),
         "fy": rng.randint(1, 3),
         "pixel_x": rng.randint(0, 9),

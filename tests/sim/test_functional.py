@@ -117,7 +117,7 @@ class NaiveCore:
                                         line = k["weight"] + group * g["weight_group"]
                                         line += step // (word // lanes)
                                         inside = r * word + step % (word // lanes) * lanes
-                                        for n in range(lanes):
+                                        for n in range(g["tail"] if s == g["sets"] - 1 else lanes):
                                             at = (base + n) % m.buffers.activation_bytes
                                             w = self.weight.get((line % m.weight_lines, inside + n), 0)
                                             a = self.bank[c].get(at, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from bitwright.mapper.pe import PeKind
 from cocotb_pe import lanes_of, packed
 from unit_machines import PAIRED
 from unit_stimulus import Ports, chance, equal, to_signed, unit_test
@@ -12,8 +13,9 @@ from unit_stimulus import Ports, chance, equal, to_signed, unit_test
 CYCLES = 2500
 ARRAY = PAIRED.array
 ROWS, COLS, DEPTH, BITS = ARRAY.rows, ARRAY.cols, ARRAY.acc_depth, ARRAY.acc_bits
-LANES = ARRAY.lanes(8, 8)
-SETS = ARRAY.weight_word_bits // (8 * LANES)
+LANES = ARRAY.lanes(PeKind.INT8)
+SETS = ARRAY.sets_per_word(PeKind.INT8)
+TAIL = LANES - 1
 POST_LANES = PAIRED.post.lanes
 LATENCY = PAIRED.timing.array_latency
 Numbers = list[int]
@@ -28,6 +30,7 @@ class Issue:
     bank: int
     index: int
     weight_set: int
+    last_set: int
     weights: list[list[Numbers]] | None = None
     """[row][set][lane], of the cycle after."""
     acts: list[Numbers] | None = None
@@ -38,7 +41,9 @@ def _issue(rng: random.Random, cycle: int) -> Issue:
     filling = cycle < 2 * DEPTH
     bank, index = divmod(cycle, DEPTH) if filling else (cycle // 40 % 2, rng.randrange(DEPTH))
     fresh = int(filling or chance(rng, 0.05))
-    return Issue(int(filling or chance(rng, 0.8)), fresh, bank, index, rng.randrange(SETS))
+    return Issue(
+        int(filling or chance(rng, 0.8)), fresh, bank, index, rng.randrange(SETS), rng.getrandbits(1)
+    )
 
 
 def _add(banks: list[list[list[Numbers]]], issue: Issue) -> None:
@@ -47,7 +52,8 @@ def _add(banks: list[list[list[Numbers]]], issue: Issue) -> None:
         for row in range(ROWS):
             cell = banks[issue.bank][issue.index][col]
             weights = issue.weights[row][issue.weight_set]
-            total = sum(a * w for a, w in zip(issue.acts[col], weights, strict=True))
+            valid = TAIL if issue.last_set else LANES
+            total = sum(a * w for a, w in zip(issue.acts[col][:valid], weights, strict=False))
             cell[row] = to_signed((0 if issue.fresh else cell[row]) + total, BITS)
 
 
@@ -57,14 +63,14 @@ async def heads_give_the_sums_column_by_column(ports: Ports, rng: random.Random,
     issues: list[Issue] = []
     chain: Numbers | None = None
     acts_ports = {f"act_{col}": 0 for col in range(COLS)}
-    controls = dict.fromkeys(("acc_en", "acc_fresh", "acc_bank", "acc_index", "weight_set"), 0)
+    controls = dict.fromkeys(("acc_en", "acc_fresh", "acc_bank", "acc_index", "weight_set", "last_set"), 0)
     drains = dict.fromkeys(("drain_load", "drain_bank", "drain_index"), 0)
-    await ports.reset(weight_line=0, **acts_ports, **controls, **drains)
+    await ports.reset(pe=int(PeKind.INT8), tail=TAIL, weight_line=0, **acts_ports, **controls, **drains)
     for cycle in range(CYCLES):
         issue = _issue(rng, cycle)
         issues.append(issue)
         ports.drive(acc_en=issue.enable, acc_fresh=issue.fresh, acc_bank=issue.bank, acc_index=issue.index)
-        ports.drive(weight_set=issue.weight_set)
+        ports.drive(weight_set=issue.weight_set, last_set=issue.last_set)
         weights = [[lanes_of(rng, LANES) for _ in range(SETS)] for _ in range(ROWS)]
         words = [sum(packed(lanes) << (8 * LANES * n) for n, lanes in enumerate(row)) for row in weights]
         ports.drive(weight_line=sum(word << (ARRAY.weight_word_bits * r) for r, word in enumerate(words)))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from bitwright.mapper.isa import TOKENS, Command, Opcode, encode
 from bitwright.mapper.machine import Machine
+from bitwright.mapper.pe import PeKind
 from unit_machines import MACHINES
 from unit_stimulus import PACES, Ports, chance, equal, to_signed, unit_test
 
@@ -50,7 +51,9 @@ def _geometry(rng: random.Random, machine: Machine) -> Command:
         "wait": rng.choice([0, rng.getrandbits(TOKENS)]),
         "tile_x": tile_x,
         "tile_y": rng.randint(1, max(1, machine.array.acc_depth // tile_x)),
+        "pe": int(rng.choice(machine.array.kinds)),
         "sets": rng.choice([1, 1, 2, 3, 5]),
+        "tail": rng.randint(1, 4),
         "fx": rng.choice([1, 1, 2, 3]),
         "fy": rng.choice([1, 1, 2, 3]),
         **{name: rng.getrandbits(16) for name in ("pixel_x", "tap_x", "weight_group")},
@@ -115,8 +118,8 @@ def _program(rng: random.Random, machine: Machine) -> list[Command]:
 def _nest(machine: Machine, geometry: Command, output: Command, run: Command) -> Iterator[Tile]:
     """docs/architecture.md, EXEC."""
     g_, o_ = geometry, output
-    lane_bytes = machine.array.lanes(8, 8)
-    sets_a_word = machine.array.weight_word_bits // (8 * lane_bytes)
+    kind = PeKind(g_["pe"])
+    lane_bytes, sets_a_word = machine.array.lane_bytes(kind), machine.array.sets_per_word(kind)
     for group in range(run["groups"]):
         for ty in range(0, run["region_y"], g_["tile_y"]):
             for tx in range(0, run["region_x"], g_["tile_x"]):

@@ -16,7 +16,7 @@ NARROW = Machine(
     queues=QueueSpec(commands=2, fetch_commands=5, fetch_burst=4, row_descriptors=2),
 )
 
-# One lane set, one row group, few accumulator bits, vendor multipliers.
+# All PE kinds, one row group, few accumulator bits, vendor multipliers.
 WIDE = Machine(
     name="wide",
     array=ArraySpec(
@@ -26,6 +26,7 @@ WIDE = Machine(
         weight_word_bits=32,
         acc_depth=32,
         acc_bits=20,
+        pes=("int8", "ternary_int8", "binary_int8"),
         multiplier="dsp",
     ),
     buffers=BufferSpec(activation_bytes=1024, weight_bytes=512, output_bytes=512, param_channels=32),
