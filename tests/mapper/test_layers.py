@@ -135,7 +135,7 @@ def pool_of(**settings) -> MaxPool:
         ),
         (
             lambda: conv_network(weight_fmt=Format.parse("int4")),
-            "layer conv: its weights must be int8, not int4",
+            "layer conv: its weights must be int8, ternary, binary, not int4",
         ),
         (
             lambda: conv_network(

@@ -60,7 +60,7 @@ def test_an_object_array_is_refused_and_not_unpickled(tmp_path: Path, network: N
         (b"", "damaged|EOF"),
         (header((1 << 40,)), "must have shape"),
         (header((1 << 40, 21, 6, 7)) + b"aa", "cut off"),
-        (b"\x93NUMPY\x01\x00\x10\x00{'descr':[[[[,   ", ""),
+        (b"\x93NUMPY\x01\x00\x10\x00{'descr':[[[[,   ", "SyntaxError|TokenError|EOF"),
         (b"\x93NUMPY\x09\x00", "version"),
         (b"nothing of numpy", "magic"),
     ],
