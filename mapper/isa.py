@@ -19,6 +19,7 @@ __all__ = [
     "Command",
     "LoadTarget",
     "Opcode",
+    "PostMode",
     "Token",
     "Unit",
     "decode",
@@ -60,6 +61,17 @@ class LoadTarget(enum.IntEnum):
     ACTIVATION = 0
     WEIGHT = 1
     PARAM = 2
+
+
+class PostMode(enum.IntEnum):
+    """What POST does with accumulators; the value is OUTPUT's `mode`."""
+
+    REQUANTIZE = 0
+    """Bias, left shift, multiplier, shift, zero point, clamp; the maximum of the pool window."""
+    THRESHOLDS = 1
+    """`clamp_low` + `step` · the number of the channel's thresholds that are not above it."""
+    ADD = 2
+    """The pool window's pixels, each rescaled by parameters of its own, summed and rescaled again."""
 
 
 class Token(enum.IntEnum):
@@ -131,6 +143,7 @@ FIELDS: dict[Opcode, tuple[tuple[str, int], ...]] = {
         ("act_tile_x", 20),  # tile_x * pixel_x
         ("act_tile_y", 20),  # tile_y * pixel_y
         ("act_col", 20),  # bytes from a column's first operand to the next column's
+        ("act_group", 16),  # bytes from a group's first operand to the next group's
         ("weight_group", 16),  # weight buffer lines of a group of `rows` output channels
     ),
     # How POST makes and places results, latched until the next OUTPUT.
@@ -148,6 +161,13 @@ FIELDS: dict[Opcode, tuple[tuple[str, int], ...]] = {
         ("tile_y", 20),
         ("group", 16),  # bytes from a group of `rows` channels to the next
         ("col", 20),  # bytes from a column's first written pixel to the next column's
+        ("mode", 2),  # PostMode
+        ("levels", 3),  # THRESHOLDS: of the search tree, 1 … 4
+        ("step", 2),  # THRESHOLDS: from a result to the next, 1 or 2
+        ("param_set", 7),  # parameter lines from a lane set's first to the next lane set's
+        ("param_group", 12),  # parameter lines from a group's first to the next group's
+        ("sum_multiplier", 32),  # ADD: of the sum, Q0.31
+        ("sum_shift", 5),  # ADD: of the sum
     ),
     # Run the array over region_y × region_x output pixels a column and `groups` × rows channels.
     Opcode.EXEC: (
@@ -165,16 +185,18 @@ FIELDS: dict[Opcode, tuple[tuple[str, int], ...]] = {
         ("first", 1),  # start accumulators at zero
         ("last", 1),  # drain them afterwards
     ),
-    # 3-D copy from the output buffer to memory: planes × rows × run bytes.
+    # 3-D copy from the output buffer to memory: planes × rows × run values, a byte each in the buffer
+    # and densely packed in memory.
     Opcode.STORE: (
         *_HEADER,
+        ("pack", 2),  # a value takes 8 >> pack bits in memory
         ("src", 20),
         ("src_row", 20),
         ("src_plane", 20),
         ("address", 32),
         ("dst_row", 24),
         ("dst_plane", 28),
-        ("run", 20),
+        ("run", 20),  # values; a row's last byte is filled up with zero bits
         ("rows", 12),
         ("planes", 12),
     ),

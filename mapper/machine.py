@@ -46,7 +46,9 @@ class CoreTiming:
     array_latency: int = 5
     """From an issue (addresses out) to the accumulator that a POST read sees."""
     post_latency: int = 10
-    """From a POST read of an accumulator to the result's write at the output buffer's port."""
+    """From the last cycle of a POST read to the result's write at the output buffer's port."""
+    add_latency: int = 19
+    """The same where POST adds: the sum passes a second requantiser."""
     buffer_read_latency: int = 2
     """From an address at a byte buffer's read port to its rotated, registered word."""
 
@@ -93,6 +95,11 @@ class ArraySpec:
                 raise ValueError(f"array.pes must name PE kinds among {', '.join(known)}, not {name!r}")
         if len(set(self.pes)) != len(self.pes) or not self.pes:
             raise ValueError(f"array.pes must name at least one PE kind, each once, not {list(self.pes)}")
+        if PeKind.VECTOR.key in self.pes and self.rows * 8 > self.act_word_bits:
+            raise ValueError(
+                f"array.rows must be at most {self.act_word_bits // 8} (a byte of the activation word a row) "
+                f"where array.pes has {PeKind.VECTOR.key!r}, not {self.rows}"
+            )
 
     @property
     def kinds(self) -> tuple[PeKind, ...]:
@@ -101,6 +108,8 @@ class ArraySpec:
 
     def lanes(self, kind: PeKind) -> int:
         """Products that a PE forms in one cycle."""
+        if kind.lane_wise:
+            return 1
         return min(self.act_word_bits // kind.act_bits, self.weight_word_bits // kind.weight_bits)
 
     def sets_per_word(self, kind: PeKind) -> int:
@@ -307,8 +316,18 @@ class Machine:
 
     @property
     def row_groups(self) -> int:
-        """POST cycles that one pixel of one column takes: rows / post lanes."""
+        """POST reads that one pixel of one column takes: rows / post lanes."""
         return self.array.rows // self.post.lanes
+
+    @property
+    def packs(self) -> bool:
+        """Whether STORE packs values below 8 bits: some PE kind takes such activations."""
+        return any(kind.act_bits < 8 for kind in self.array.kinds)
+
+    @property
+    def adds(self) -> bool:
+        """Whether POST adds with two scales: part of the VECTOR path."""
+        return PeKind.VECTOR in self.array.kinds
 
     def to_dict(self) -> dict[str, Any]:
         """The machine as plain TOML-like tables."""

@@ -19,6 +19,12 @@ class PeKind(enum.IntEnum):
     """Weights −1, 0, 1 in two's complement of 2 bits, int8 activations."""
     BINARY_INT8 = 2
     """Weights −1, 1 as bits 0, 1, int8 activations."""
+    TERNARY = 3
+    """Ternary weights, ternary activations."""
+    BINARY = 4
+    """Binary weights, binary activations: XNOR and population count."""
+    VECTOR = 5
+    """int8 weights, int8 activations, lane by lane: row r takes channel r of a group alone."""
 
     @property
     def key(self) -> str:
@@ -28,27 +34,32 @@ class PeKind(enum.IntEnum):
     @property
     def weight_format(self) -> str:
         """Name of the weights' format, see `models.formats.Format`."""
-        return ("int8", "ternary", "binary")[self]
+        return ("int8", "ternary", "binary", "ternary", "binary", "int8")[self]
 
     @property
     def act_format(self) -> str:
         """Name of the activations' format."""
-        return "int8"
+        return ("int8", "int8", "int8", "ternary", "binary", "int8")[self]
 
     @property
     def weight_bits(self) -> int:
         """Bits of a weight."""
-        return (8, 2, 1)[self]
+        return (8, 2, 1, 2, 1, 8)[self]
 
     @property
     def act_bits(self) -> int:
         """Bits of an activation."""
-        return 8
+        return (8, 8, 8, 2, 1, 8)[self]
+
+    @property
+    def lane_wise(self) -> bool:
+        """Whether a row takes one channel instead of summing over a lane set."""
+        return self is PeKind.VECTOR
 
     @classmethod
     def of(cls, weight_format: str, act_format: str) -> PeKind | None:
-        """The kind that serves these formats, None if there is none."""
+        """The kind that sums over lanes of these formats, None if there is none."""
         for kind in cls:
-            if (kind.weight_format, kind.act_format) == (weight_format, act_format):
+            if not kind.lane_wise and (kind.weight_format, kind.act_format) == (weight_format, act_format):
                 return kind
         return None
