@@ -51,6 +51,8 @@ class CoreTiming:
     """The same where POST adds: the sum passes a second requantiser."""
     buffer_read_latency: int = 2
     """From an address at a byte buffer's read port to its rotated, registered word."""
+    token_latency: int = 2
+    """From the cycle of a post to the first in which the waiting unit sees its counter."""
 
 
 def _check_range(path: str, value: int, low: int, high: int) -> None:
