@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, ResetSignal, Signal, signed
+from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, ResetSignal, Signal, Value, signed
 from amaranth.lib.wiring import Component, In, Out
 
 from ..mapper.machine import Machine
+from ..mapper.pe import PeKind
 from .axi import clog2_shape
-from .pe import PE_BITS, ProcessingElement, weight_bits
+from .pe import PE_BITS, ProcessingElement, act_bits, weight_bits
 
 __all__ = ["ProcessingArray"]
 
@@ -17,16 +18,18 @@ class ProcessingArray(Component):
 
     An issue at t puts addresses on the buffers; activations come back at t + 2, the weight line at t + 1 of
     which the set `weight_set` is registered; `acc_*` and `weight_set` are given at t and delayed here.
+    Activation bits beyond a run are zero. VECTOR gives row r byte r of the word, unmasked, as its lane 0.
 
     Results leave by one chain a POST lane: a load at u brings every PE's accumulator into its chain register,
-    column 0 and row group 0 at the head; each cycle without load shifts by one. Heads at u + 1.
+    column 0 and row group 0 at the head; each cycle without load shifts by one. Heads at u + 1. While
+    `drain_en` is low, nothing moves.
 
     Ports:
         act_<c>: activation word of column c, at t + 2.
         weight_line: at t + 1.
         pe, tail: of GEOMETRY: the PE kind, and the valid lanes of a run's last lane set.
         last_set, weight_set, acc_en, acc_fresh, acc_bank, acc_index: of the issue, at t.
-        drain_load, drain_bank, drain_index: at u.
+        drain_en, drain_load, drain_bank, drain_index: at u.
         heads: `post.lanes` accumulators at u + 1, lane 0 low.
     """
 
@@ -48,6 +51,7 @@ class ProcessingArray(Component):
                 "acc_fresh": In(1),
                 "acc_bank": In(1),
                 "acc_index": In(index),
+                "drain_en": In(1),
                 "drain_load": In(1),
                 "drain_bank": In(1),
                 "drain_index": In(index),
@@ -80,13 +84,29 @@ class ProcessingArray(Component):
                         m.d.sync += held.eq(word.word_select(weight_set, width) if several else word)
             weights.append(held)
 
-        # Lanes beyond a run read as zero.
-        last_set = delayed(self.last_set, machine.timing.buffer_read_latency, "last_set")
-        within = Signal(self.lanes)
-        m.d.sync += within.eq(Cat(self.tail > lane for lane in range(self.lanes)))
-        valid = Signal(self.lanes)
-        m.d.comb += valid.eq(Mux(last_set, within, ~0))
-        mask = Cat(valid[lane].replicate(8) for lane in range(self.lanes))
+        # Lanes beyond a run read as zero bits.
+        last_set = delayed(self.last_set, machine.timing.buffer_read_latency - 1, "last_set")
+        valid = Signal(range(self.lanes + 1))
+        mask = Signal(act_bits(machine))
+        lanes_of_kind, within = Signal.like(valid), Signal.like(mask)
+        m.d.comb += within.eq(self._within(m))
+        with m.Switch(self.pe):
+            for kind in array.kinds:
+                with m.Case(kind.value):
+                    m.d.sync += lanes_of_kind.eq(array.lanes(kind))
+        m.d.sync += [
+            valid.eq(Mux(last_set, self.tail, lanes_of_kind)),
+            mask.eq(Mux(last_set, within, ~0)),
+        ]
+        lane_wise = Signal()
+        m.d.sync += lane_wise.eq(self.pe == PeKind.VECTOR)
+
+        def operand(col: int, row: int) -> Value:
+            word: Value = getattr(self, f"act_{col}")
+            masked = word[: len(mask)] & mask
+            if PeKind.VECTOR not in array.kinds:
+                return masked
+            return Cat(Mux(lane_wise, word.word_select(row, 8), masked[:8]), masked[8:])
 
         # Buffers take 2 cycles, the PEs' products and sum 2 more.
         to_sum = machine.timing.array_latency - 1
@@ -107,8 +127,10 @@ class ProcessingArray(Component):
                     i_clk=ClockSignal(),
                     i_rst=ResetSignal(),
                     i_pe=self.pe[:PE_BITS],
-                    i_act=getattr(self, f"act_{col}")[: 8 * self.lanes] & mask,
+                    i_act=operand(col, row),
                     i_weight=weights[row],
+                    i_valid=valid,
+                    i_drain_en=self.drain_en,
                     i_drain_load=self.drain_load,
                     i_drain_bank=self.drain_bank,
                     i_drain_index=self.drain_index,
@@ -119,3 +141,24 @@ class ProcessingArray(Component):
         for lane in range(lanes):
             m.d.comb += self.heads.word_select(lane, array.acc_bits).eq(chain[lane])
         return m
+
+    def _within(self, m: Module) -> Value:
+        """Bits of the activation operand that lie within a run's last lane set, registered.
+
+        A thermometer of the set's valid bits, in units of the narrowest activation: its high part against
+        each block of 16 units, its low part against the place in a block.
+        """
+        array = self.machine.array
+        unit = min(kind.act_bits for kind in array.kinds)
+        count = act_bits(self.machine) // unit
+        ends = Signal(range(count + 1))
+        with m.Switch(self.pe):
+            for kind in array.kinds:
+                with m.Case(kind.value):
+                    m.d.sync += ends.eq(self.tail << (kind.act_bits // unit - 1).bit_length())
+        low, high = ends[:4], ends[4:]
+        below = [low > place for place in range(min(16, count))]
+        units = [(high > n // 16) | ((high == n // 16) & below[n % 16]) for n in range(count)]
+        within = Signal(act_bits(self.machine))
+        m.d.sync += within.eq(Cat(bit.replicate(unit) for bit in units))
+        return within

@@ -202,7 +202,7 @@ class Core(Component):
         m.d.comb += [
             *(
                 getattr(array, name).eq(getattr(post, name))
-                for name in ("drain_load", "drain_bank", "drain_index")
+                for name in ("drain_en", "drain_load", "drain_bank", "drain_index")
             ),
             post.heads.eq(array.heads),
             post.output.eq(execute.output),

@@ -102,7 +102,7 @@ class Execute(Component):
         # Where the current group and tile begin.
         group = Signal(12)
         left_x, left_y = Signal(12), Signal(12)
-        act_row, act_tile = Signal(20), Signal(20)
+        act_group, act_row, act_tile = Signal(20), Signal(20), Signal(20)
         out_group, out_row, out_tile = Signal(20), Signal(20), Signal(20)
         weight_group = Signal(16)
         param_group = Signal(12)
@@ -204,6 +204,7 @@ class Execute(Component):
                                 group.eq(0),
                                 left_x.eq(start.region_x),
                                 left_y.eq(start.region_y),
+                                act_group.eq(start.act),
                                 act_row.eq(start.act),
                                 act_tile.eq(start.act),
                                 out_group.eq(start.out),
@@ -282,7 +283,7 @@ class Execute(Component):
                             last_x=last_tile_x,
                             last_y=last_tile_y,
                             left=(left_x, left_y),
-                            act=(act_row, act_tile),
+                            act=(act_group, act_row, act_tile),
                             out=(out_group, out_row, out_tile),
                         )
                         with m.If(run.last):
@@ -291,7 +292,7 @@ class Execute(Component):
                             m.d.sync += [
                                 group.eq(group + 1),
                                 weight_group.eq(weight_group + geometry.weight_group),
-                                param_group.eq(param_group + machine.row_groups),
+                                param_group.eq(param_group + self.output.param_group),
                             ]
                             with m.If(last_group):
                                 m.d.comb += self.post.eq(run.post)
@@ -307,12 +308,12 @@ class Execute(Component):
         last_x: Value,
         last_y: Value,
         left: tuple[Signal, Signal],
-        act: tuple[Signal, Signal],
+        act: tuple[Signal, Signal, Signal],
         out: tuple[Signal, Signal, Signal],
     ) -> None:
         """Step to the next tile of the region, or to the next group's first."""
         left_x, left_y = left
-        act_row, act_tile = act
+        act_group, act_row, act_tile = act
         out_group, out_row, out_tile = out
         with m.If(~last_x):
             m.d.sync += [
@@ -333,8 +334,9 @@ class Execute(Component):
             with m.Else():
                 m.d.sync += [
                     left_y.eq(run.region_y),
-                    act_row.eq(run.act),
-                    act_tile.eq(run.act),
+                    act_group.eq(act_group + geometry.act_group),
+                    act_row.eq(act_group + geometry.act_group),
+                    act_tile.eq(act_group + geometry.act_group),
                     out_group.eq(out_group + self.output.group),
                     out_row.eq(out_group + self.output.group),
                     out_tile.eq(out_group + self.output.group),

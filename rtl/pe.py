@@ -12,9 +12,14 @@ from ..mapper.machine import Machine
 from ..mapper.pe import PeKind
 from .multiply import Multiply8
 
-__all__ = ["PE_BITS", "ProcessingElement", "weight_bits"]
+__all__ = ["PE_BITS", "ProcessingElement", "act_bits", "weight_bits"]
 
 PE_BITS = max(PeKind).bit_length()
+
+
+def act_bits(machine: Machine) -> int:
+    """Bits of a PE's activation operand: the widest lane set of its kinds."""
+    return 8 * max(machine.array.lane_bytes(kind) for kind in machine.array.kinds)
 
 
 def weight_bits(machine: Machine) -> int:
@@ -36,8 +41,10 @@ class ProcessingElement(Component):
         pe: PeKind, constant while values are in flight.
         act: int8 values, lane 0 in the low byte; 0 in lanes beyond a run.
         weight: values of the kind's weight format, lane 0 in the low bits.
+        valid: lanes within the run.
         acc_en, acc_fresh, acc_bank, acc_index: for the sum of two cycles ago; fresh starts at zero.
-        drain_load, drain_bank, drain_index: take an accumulator into `chain_out`, else take `chain_in`.
+        drain_en, drain_load, drain_bank, drain_index: take an accumulator into `chain_out`, else `chain_in`;
+            nothing while `drain_en` is low.
     """
 
     CELL = "bw_pe"
@@ -51,12 +58,14 @@ class ProcessingElement(Component):
         super().__init__(
             {
                 "pe": In(PE_BITS),
-                "act": In(8 * self.lanes),
+                "act": In(act_bits(machine)),
                 "weight": In(weight_bits(machine)),
+                "valid": In(range(self.lanes + 1)),
                 "acc_en": In(1),
                 "acc_fresh": In(1),
                 "acc_bank": In(1),
                 "acc_index": In(index),
+                "drain_en": In(1),
                 "drain_load": In(1),
                 "drain_bank": In(1),
                 "drain_index": In(index),
@@ -87,7 +96,8 @@ class ProcessingElement(Component):
             ]
             with m.If(self.drain_bank == number):
                 m.d.comb += drained.eq(read.data)
-        m.d.sync += self.chain_out.eq(Mux(self.drain_load, drained, self.chain_in))
+        with m.If(self.drain_en):
+            m.d.sync += self.chain_out.eq(Mux(self.drain_load, drained, self.chain_in))
         return m
 
     def _product(self, m: Module, lane: int) -> Value:

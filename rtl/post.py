@@ -26,7 +26,7 @@ class Post(Component):
     Ports:
         job: tiles whose accumulators are complete.
         output: fields of the last OUTPUT command.
-        drain_load, drain_bank, drain_index: to the array's chains; heads come back a cycle later.
+        drain_en, drain_load, drain_bank, drain_index: to the array's chains; heads come back a cycle later.
         param_en, param_line, param_data: the parameter buffer's read port (latency 1).
         w_en, w_addr, w_data, w_mask: the output buffer's write port.
         drained, finished: last accumulator read; last result written.
@@ -40,6 +40,7 @@ class Post(Component):
             {
                 "job": In(stream.Signature(job_layout())),
                 "output": In(command_layout(Opcode.OUTPUT)),
+                "drain_en": Out(1),
                 "drain_load": Out(1),
                 "drain_bank": Out(1),
                 "drain_index": Out(range(machine.array.acc_depth)),
@@ -86,6 +87,7 @@ class Post(Component):
         tile_done = window_done & last_window_x & last_window_y
 
         m.d.comb += [
+            self.drain_en.eq(1),
             self.drain_load.eq((q == 0) & (col == 0)),
             self.drain_bank.eq(job.bank),
             self.drain_index.eq(index),

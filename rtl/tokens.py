@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Signal
+from amaranth.hdl import Array, Module, Mux, Signal
 from amaranth.lib.wiring import Component, In, Out
 
 from ..mapper.isa import TOKENS
@@ -13,14 +13,16 @@ COUNT_BITS = 6
 
 
 class TokenCounters(Component):
-    """Eight counters; a post or take in cycle t is counted from t + 1.
+    """Eight counters; a post in cycle t is counted from t + 2 (`token_latency`), a take from t + 1.
+
+    Posts are registered first: they come late in their cycle, at the end of the longest paths of the units.
 
     Args:
         takers: units that wait on tokens; each counter is waited on by one of them only.
         posters: sources of tokens.
 
     Ports:
-        clear: all counters to zero.
+        clear: all counters to zero, and no post under way.
         present: a bit a counter, set while it is above zero.
         take_<i>: mask of counters that taker i takes down by one.
         post_<i>: mask of counters that poster i takes up by one.
@@ -41,8 +43,11 @@ class TokenCounters(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         counts = Array(Signal(COUNT_BITS, name=f"count_{i}") for i in range(TOKENS))
+        posts = [Signal(TOKENS, name=f"posted_{j}") for j in range(self.posters)]
+        for j, posted in enumerate(posts):
+            m.d.sync += posted.eq(Mux(self.clear, 0, getattr(self, f"post_{j}")))
         for i, count in enumerate(counts):
-            up = sum(getattr(self, f"post_{j}")[i] for j in range(self.posters))
+            up = sum(posted[i] for posted in posts)
             down = sum(getattr(self, f"take_{j}")[i] for j in range(self.takers))
             m.d.sync += count.eq(count + up - down)
             with m.If(self.clear):

@@ -64,7 +64,7 @@ async def heads_give_the_sums_column_by_column(ports: Ports, rng: random.Random,
     chain: Numbers | None = None
     acts_ports = {f"act_{col}": 0 for col in range(COLS)}
     controls = dict.fromkeys(("acc_en", "acc_fresh", "acc_bank", "acc_index", "weight_set", "last_set"), 0)
-    drains = dict.fromkeys(("drain_load", "drain_bank", "drain_index"), 0)
+    drains = {"drain_en": 1, "drain_load": 0, "drain_bank": 0, "drain_index": 0}
     await ports.reset(pe=int(PeKind.INT8), tail=TAIL, weight_line=0, **acts_ports, **controls, **drains)
     for cycle in range(CYCLES):
         issue = _issue(rng, cycle)

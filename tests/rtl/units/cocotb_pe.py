@@ -47,7 +47,7 @@ async def accumulators_are_sums_of_dot_products(ports: Ports, rng: random.Random
     banks = [[0] * depth, [0] * depth]
     dots = [0, 0]  # of the two cycles before, older first
     chain_out: int | None = None
-    await ports.reset(**dict.fromkeys(INPUT_LIST, 0))
+    await ports.reset(valid=0, drain_en=1, **dict.fromkeys(INPUT_LIST, 0))
     for cycle in range(CYCLES):
         filling = cycle < 2 * depth
         kind = rng.choice(array.kinds)
