@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..mapper.isa import TOKENS, Command, LoadTarget, Opcode, Unit, unit_of
+from ..mapper.isa import TOKENS, Command, LoadTarget, Opcode, PostMode, Unit, unit_of
 from ..mapper.machine import Machine
 from ..mapper.pe import PeKind
 from ..mapper.program import Program, ProgramError
 from ..mapper.tensors import pack_input, unpack_output
-from .functional_kernel import accumulate_tile, copy_rows, drain_tile, fill_rows, load_lines
+from .functional_kernel import accumulate_tile, copy_rows, fill_rows, load_lines, pack_rows
+from .post_kernel import drain_tile
 
 __all__ = ["FunctionalCore", "run_functional", "run_memory"]
 
@@ -63,8 +64,8 @@ class FunctionalCore:
         elif command.opcode == Opcode.STORE:
             self._store(command)
 
-    def _check_span(self, command: Command, row: int, plane: int) -> None:
-        run, rows, planes = command["run"], command["rows"], command["planes"]
+    def _check_span(self, command: Command, row: int, plane: int, run: int) -> None:
+        rows, planes = command["rows"], command["planes"]
         end = command["address"] + (planes - 1) * plane + (rows - 1) * row + run
         if min(run, rows, planes) > 0 and end > self.memory.size:
             raise ProgramError(
@@ -73,7 +74,7 @@ class FunctionalCore:
             )
 
     def _load(self, command: Command) -> None:
-        self._check_span(command, command["src_row"], command["src_plane"])
+        self._check_span(command, command["src_row"], command["src_plane"], command["run"])
         if command["target"] == LoadTarget.ACTIVATION:
             for col in range(self.machine.array.cols):
                 if command["cols"] >> col & 1:
@@ -106,12 +107,23 @@ class FunctionalCore:
                 )  # fmt: skip
 
     def _store(self, command: Command) -> None:
-        self._check_span(command, command["dst_row"], command["dst_plane"])
-        copy_rows(
+        bits = 8 >> command["pack"]
+        if bits < 8 and not self.machine.packs:
+            raise ProgramError(
+                f"STORE.pack must be 0 on machine {self.machine.name}, none of whose PE kinds takes "
+                f"activations below 8 bits, not {command['pack']}"
+            )
+        run = -(-command["run"] * bits // 8)
+        self._check_span(command, command["dst_row"], command["dst_plane"], run)
+        copy = (
             self.output, command["src"], command["src_row"], command["src_plane"],
             self.memory, command["address"], command["dst_row"], command["dst_plane"],
             command["run"], command["rows"], command["planes"],
         )  # fmt: skip
+        if bits == 8:
+            copy_rows(*copy)
+        else:
+            pack_rows(*copy, bits)
 
     def _exec(self, command: Command) -> None:
         geometry, output = self._geometry, self._output
@@ -147,20 +159,28 @@ class FunctionalCore:
     ) -> None:
         if command["first"]:
             self.accumulators[:] = 0
-        array, kind = self.machine.array, PeKind(geometry["pe"])
-        act = command["act"] + iy * geometry["act_tile_y"] + ix * geometry["act_tile_x"]
+        array = self.machine.array
+        kind = next((kind for kind in array.kinds if kind == geometry["pe"]), None)
+        if kind is None:
+            served = ", ".join(f"{int(kind)} ({kind.key})" for kind in array.kinds)
+            raise ProgramError(
+                f"GEOMETRY.pe must be one of the machine's PE kinds {served}, not {geometry['pe']}"
+            )
+        act = command["act"] + group * geometry["act_group"]
+        act += iy * geometry["act_tile_y"] + ix * geometry["act_tile_x"]
         accumulate_tile(
-            self.banks.view(np.int8), self.weights, self.accumulators,
-            array.lanes(kind), array.weight_word_bits // 8, kind.weight_bits, geometry["tail"],
+            self.banks, self.weights, self.accumulators, kind.lane_wise, array.lanes(kind),
+            kind.weight_bits, kind.act_bits, geometry["tail"],
             act, geometry["act_col"], command["weight"] + group * geometry["weight_group"],
             height, width, geometry["pixel_y"], geometry["pixel_x"],
             geometry["fy"], geometry["fx"], geometry["tap_y"], geometry["tap_x"],
-            geometry["sets"], self.machine.array.acc_bits,
+            geometry["sets"], array.acc_bits,
         )  # fmt: skip
 
     def _drain(
         self, command: Command, output: Command, group: int, iy: int, ix: int, height: int, width: int
     ) -> None:
+        self._check_output(output)
         if height % output["pool_y"] or width % output["pool_x"]:
             raise ProgramError(
                 f"a tile of {height} × {width} pixels is no multiple of the pool window "
@@ -171,11 +191,29 @@ class FunctionalCore:
         out = command["out"] + group * output["group"]
         drain_tile(
             self.accumulators, self.params, self.output, command["cols"], self.machine.post.lanes,
-            command["param"] + group * self.machine.row_groups, valid,
+            command["param"] + group * output["param_group"], output["param_set"], valid,
             out + iy * output["tile_y"] + ix * output["tile_x"], output["col"], height, width,
-            output["pool_y"], output["pool_x"], output["pixel_y"], output["pixel_x"],
+            output["pool_y"], output["pool_x"], output["pixel_y"], output["pixel_x"], output["mode"],
             output["rounding"], output["zero_point"], output["clamp_low"], output["clamp_high"],
+            output["levels"], output["step"], output["sum_multiplier"], output["sum_shift"],
         )  # fmt: skip
+
+    def _check_output(self, output: Command) -> None:
+        """Nothing; refuses what POST does not do on this machine."""
+        mode, window = output["mode"], (output["pool_y"], output["pool_x"])
+        if mode not in tuple(PostMode):
+            raise ProgramError(f"OUTPUT.mode must be from 0 to {max(PostMode)}, not {mode}")
+        if mode == PostMode.THRESHOLDS and not 1 <= output["levels"] <= 4:
+            raise ProgramError(f"OUTPUT.levels must be from 1 to 4 in mode 1, not {output['levels']}")
+        if mode == PostMode.ADD and not self.machine.adds:
+            raise ProgramError(
+                f"OUTPUT.mode 2 (add) needs PE kind {PeKind.VECTOR.key} in array.pes of machine "
+                f"{self.machine.name}"
+            )
+        if mode == PostMode.ADD and window != (2, 1):
+            raise ProgramError(
+                f"OUTPUT.pool_y and pool_x must be 2 and 1 in mode 2, not {window[0]} and {window[1]}"
+            )
 
 
 def run_memory(program: Program, memory: NDArray[np.uint8], seed: int | None = None) -> NDArray[np.uint8]:

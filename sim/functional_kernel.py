@@ -1,4 +1,4 @@
-"""Byte-level kernels of the functional run: 3-D copies, the array's loop nest, POST.
+"""Byte-level kernels of the functional run: 3-D copies and the array's loop nest.
 
 Pure functions over typed arrays; buffers wrap modulo their size. docs/architecture.md, "What the
 commands do", is the text that they follow.
@@ -8,17 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..models.jit import njit
 
-__all__ = [
-    "accumulate_tile",
-    "copy_rows",
-    "drain_tile",
-    "fill_rows",
-    "load_lines",
-    "requantize_one",
-    "weight_value",
-]
+__all__ = ["accumulate_tile", "copy_rows", "decode_value", "fill_rows", "load_lines", "pack_rows"]
 
 
 @njit
@@ -47,6 +41,39 @@ def copy_rows(
 
 
 @njit
+def pack_rows(
+    source: Any,
+    source_base: int,
+    source_row: int,
+    source_plane: int,
+    target: Any,
+    target_base: int,
+    target_row: int,
+    target_plane: int,
+    run: int,
+    rows: int,
+    planes: int,
+    bits: int,
+) -> None:
+    """Nothing; as `copy_rows`, of values of 4, 2 or 1 bits that lie densely in `target`.
+
+    A value is the low `bits` of its byte, a single bit the inverted sign: −1 is 0, 1 is 1. A row's
+    last byte is filled up with zero bits.
+    """
+    source_size = source.shape[0]
+    for p in range(planes):
+        for r in range(rows):
+            src = source_base + p * source_plane + r * source_row
+            dst = target_base + p * target_plane + r * target_row
+            for at in range(0, run * bits, 8):
+                target[dst + at // 8] = 0
+            for i in range(run):
+                byte = int(source[(src + i) % source_size])
+                value = 1 - (byte >> 7) if bits == 1 else byte & ((1 << bits) - 1)
+                target[dst + i * bits // 8] |= np.uint8(value << (i * bits % 8))
+
+
+@njit
 def fill_rows(
     target: Any, base: int, row: int, plane: int, run: int, rows: int, planes: int, value: int
 ) -> None:
@@ -71,8 +98,8 @@ def load_lines(memory: Any, address: int, lines: Any, first: int, run: int, unit
 
 
 @njit
-def weight_value(raw: int, bits: int) -> int:
-    """The weight in the low `bits` of `raw`: two's complement of 8 or 2 bits, or a bipolar bit."""
+def decode_value(raw: int, bits: int) -> int:
+    """The value in the low `bits` of `raw`: two's complement of 8 or 2 bits, or a bipolar bit."""
     if bits == 1:
         return 1 if raw & 1 else -1
     half = 1 << (bits - 1)
@@ -84,9 +111,10 @@ def accumulate_tile(
     banks: Any,
     lines: Any,
     accumulators: Any,
+    lane_wise: bool,
     lanes: int,
-    word_bytes: int,
     weight_bits: int,
+    act_bits: int,
     tail: int,
     act: int,
     act_col: int,
@@ -104,14 +132,21 @@ def accumulate_tile(
 ) -> None:
     """Nothing; adds one tile's dot products to `accumulators`, (cols, rows, acc_depth) int64.
 
-    `banks` is int8, (cols, bank bytes); `lines` uint8, (lines, line bytes); values in the
+    `banks` is uint8, (cols, bank bytes); `lines` uint8, (lines, line bytes); values in the
     accumulators wrap to `acc_bits` bits. The last set of a run has `tail` lanes, the others all.
+    `lane_wise` (then one lane of 8 bits): row r takes byte r from the set's address on.
     """
     cols, size = banks.shape
     rows = accumulators.shape[1]
+    word_bytes = lines.shape[1] // rows
     per_word = word_bytes * 8 // (lanes * weight_bits)
+    set_bytes = lanes * act_bits // 8
     half = 1 << (acc_bits - 1)
     mask = (1 << acc_bits) - 1
+    # Operands are unpacked once a step and once a pixel, so that the products are a plain loop over
+    # numbers.
+    weights = np.zeros((rows, lanes), np.int32)
+    acts = np.zeros(rows if lane_wise else lanes, np.int32)
     step = 0
     for fy in range(taps_y):
         for fx in range(taps_x):
@@ -119,107 +154,30 @@ def accumulate_tile(
                 held = (line + step // per_word) % lines.shape[0]
                 part = (step % per_word) * lanes
                 step += 1
-                valid = tail if s == sets - 1 else lanes
+                valid = tail if s == sets - 1 and not lane_wise else lanes
+                for r in range(rows):
+                    for k in range(valid):
+                        bit = (part + k) * weight_bits
+                        raw = lines[held, r * word_bytes + bit // 8] >> (bit % 8)
+                        weights[r, k] = decode_value(raw, weight_bits)
+                operands = rows if lane_wise else valid
                 for py in range(pixels_y):
                     for px in range(pixels_x):
+                        pixel = py * pixels_x + px
                         offset = act + py * pixel_y + px * pixel_x + fy * tap_y + fx * tap_x
-                        offset += s * lanes
+                        offset += s * set_bytes
                         for c in range(cols):
                             start = offset + c * act_col
+                            for k in range(operands):
+                                bit = k * act_bits
+                                raw = banks[c, (start + bit // 8) % size] >> (bit % 8)
+                                acts[k] = decode_value(raw, act_bits)
                             for r in range(rows):
-                                total = accumulators[c, r, py * pixels_x + px]
-                                for k in range(valid):
-                                    bit = (part + k) * weight_bits
-                                    raw = lines[held, r * word_bytes + bit // 8] >> (bit % 8)
-                                    weight = weight_value(raw, weight_bits)
-                                    value = banks[c, (start + k) % size]
-                                    total += int(value) * int(weight)
-                                total = ((total + half) & mask) - half
-                                accumulators[c, r, py * pixels_x + px] = total
-
-
-@njit
-def requantize_one(
-    acc: int, bias: int, multiplier: int, shift: int, rounding: int, zero: int, low: int, high: int
-) -> int:
-    """The int8 result of one accumulator, by POST's table in docs/architecture.md.
-
-    acc + bias must fit int32 and the multiplier be from 0 to 2^31 - 1, then nothing passes int64.
-    """
-    product = (acc + bias) * multiplier
-    if rounding == 0:
-        high_part = (product + (1 << 30)) >> 31
-        mask = (1 << shift) - 1
-        threshold = (mask >> 1) + (1 if high_part < 0 else 0)
-        scaled = (high_part >> shift) + (1 if (high_part & mask) > threshold else 0)
-    elif rounding == 1:
-        scaled = (product + (1 << (30 + shift))) >> (31 + shift)
-    elif rounding == 2:
-        width = 31 + shift
-        scaled = product >> width
-        rest = product - (scaled << width)
-        middle = 1 << (width - 1)
-        if rest > middle or (rest == middle and scaled & 1):
-            scaled += 1
-    else:
-        scaled = product >> (31 + shift)
-    return min(max(scaled + zero, low), high)
-
-
-@njit
-def _word(data: Any, row: int, start: int) -> int:
-    """The signed 32-bit little-endian number at `data[row, start]`."""
-    number = 0
-    for i in range(4):
-        number |= int(data[row, start + i]) << (8 * i)
-    if number >= 1 << 31:
-        number -= 1 << 32
-    return number
-
-
-@njit
-def drain_tile(
-    accumulators: Any,
-    params: Any,
-    output: Any,
-    cols: int,
-    post_lanes: int,
-    param_line: int,
-    valid_rows: int,
-    out: int,
-    out_col: int,
-    pixels_y: int,
-    pixels_x: int,
-    pool_y: int,
-    pool_x: int,
-    pixel_y: int,
-    pixel_x: int,
-    rounding: int,
-    zero: int,
-    low: int,
-    high: int,
-) -> None:
-    """Nothing; requantises, pools and writes one tile's results to `output` (uint8, wraps).
-
-    `params` is uint8, (lines, 16 × post lanes); `valid_rows` is how many rows are written.
-    """
-    size = output.shape[0]
-    lines = params.shape[0]
-    for wy in range(pixels_y // pool_y):
-        for wx in range(pixels_x // pool_x):
-            for c in range(cols):
-                for r in range(valid_rows):
-                    line = (param_line + r // post_lanes) % lines
-                    start = 16 * (r % post_lanes)
-                    bias = _word(params, line, start)
-                    multiplier = _word(params, line, start + 4)
-                    shift = int(params[line, start + 8]) & 31
-                    best = -(1 << 31)
-                    for iy in range(pool_y):
-                        for ix in range(pool_x):
-                            index = (wy * pool_y + iy) * pixels_x + wx * pool_x + ix
-                            acc = accumulators[c, r, index]
-                            value = requantize_one(acc, bias, multiplier, shift, rounding, zero, low, high)
-                            best = max(best, value)
-                    address = out + c * out_col + wy * pixel_y + wx * pixel_x + r
-                    output[address % size] = best & 0xFF
+                                total = 0
+                                if lane_wise:
+                                    total = acts[r] * weights[r, 0]
+                                else:
+                                    for k in range(valid):
+                                        total += acts[k] * weights[r, k]
+                                moved = accumulators[c, r, pixel] + total
+                                accumulators[c, r, pixel] = ((moved + half) & mask) - half

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import numpy as np
-from bitwright.mapper.isa import COMMAND_BYTES, Command, LoadTarget, Opcode
+from bitwright.mapper.isa import COMMAND_BYTES, Command, LoadTarget, Opcode, PostMode
 from bitwright.mapper.machine import (
     ArraySpec,
     BufferSpec,
@@ -18,8 +18,10 @@ from bitwright.mapper.machine import (
 from bitwright.mapper.pe import PeKind
 from bitwright.mapper.program import Program, Region, encode_commands
 
+_ALL_KINDS = tuple(kind.key for kind in PeKind)
 
-def make_machine(**changes: int) -> Machine:
+
+def make_machine(pes: tuple[str, ...] = _ALL_KINDS, **changes: int) -> Machine:
     """A tiny machine; keys are those of the sections below."""
     size = {
         "rows": 4, "cols": 2, "act": 128, "weight": 32, "depth": 16, "acc_bits": 32,
@@ -36,6 +38,7 @@ def make_machine(**changes: int) -> Machine:
             weight_word_bits=size["weight"],
             acc_depth=size["depth"],
             acc_bits=size["acc_bits"],
+            pes=pes,
         ),
         buffers=BufferSpec(
             activation_bytes=size["act_bytes"],
@@ -173,15 +176,38 @@ def _fill(rng: random.Random, machine: Machine, **masks: int) -> Command:
     return Command(Opcode.FILL, {**shape, **masks})
 
 
+def _results(rng: random.Random, tile_y: int, tile_x: int) -> dict[str, int]:
+    """OUTPUT's mode with what only that mode reads, and its window."""
+    modes = [PostMode.REQUANTIZE, PostMode.THRESHOLDS] + [PostMode.ADD] * (tile_y % 2 == 0)
+    mode = rng.choice(modes)
+    levels = rng.randint(1, 4)
+    fields = {
+        "mode": int(mode),
+        "levels": levels,
+        "step": 1 if levels == 4 else rng.randint(1, 2),  # results stay within 8 bits
+        "param_set": rng.randint(0, 5),
+        "param_group": rng.randint(0, 9),
+        "sum_multiplier": rng.randint(1 << 30, (1 << 31) - 1),
+        "sum_shift": rng.randint(0, 3),
+    }
+    if mode == PostMode.ADD:
+        return {**fields, "pool_y": 2, "pool_x": 1}
+    return {
+        **fields,
+        "pool_y": rng.choice([1, tile_y]),
+        "pool_x": rng.choice([1, 2 if tile_x % 2 == 0 else 1]),
+    }
+
+
 def _geometry(rng: random.Random, machine: Machine) -> tuple[Command, Command]:
     tile_y, tile_x = rng.choice([(1, 1), (2, 2), (2, 4), (4, 4), (1, 8), (2, 8)])
-    pool_y = rng.choice([1, tile_y])
-    pool_x = rng.choice([1, 2 if tile_x % 2 == 0 else 1])
+    kind = rng.choice(list(PeKind))
     geometry = {
+        "pe": int(kind),
         "tile_x": tile_x,
         "tile_y": tile_y,
         "sets": rng.randint(1, 3),
-        "tail": rng.randint(1, machine.array.lanes(PeKind.INT8)),
+        "tail": rng.randint(1, machine.array.lanes(kind)),
         "fx": rng.randint(1, 2),
         "fy": rng.randint(1, 3),
         "pixel_x": rng.randint(0, 9),
@@ -191,6 +217,7 @@ def _geometry(rng: random.Random, machine: Machine) -> tuple[Command, Command]:
         "act_tile_x": rng.randint(0, 60),
         "act_tile_y": rng.randint(0, 60),
         "act_col": rng.randint(0, 60),
+        "act_group": rng.randint(0, 60),
         "weight_group": rng.randint(0, 9),
     }
     output = {
@@ -198,14 +225,13 @@ def _geometry(rng: random.Random, machine: Machine) -> tuple[Command, Command]:
         "zero_point": rng.randint(-20, 20),
         "clamp_low": -128,
         "clamp_high": 127,
-        "pool_x": pool_x,
-        "pool_y": pool_y,
         "pixel_x": machine.array.rows,
         "pixel_y": rng.randint(0, 60),
         "tile_x": rng.randint(0, 60),
         "tile_y": rng.randint(0, 60),
         "group": rng.randint(0, 60),
         "col": rng.randint(0, 60),
+        **_results(rng, tile_y, tile_x),
     }
     return Command(Opcode.GEOMETRY, geometry), Command(Opcode.OUTPUT, output)
 
@@ -246,14 +272,16 @@ def _execs(
 
 
 def _store(rng: random.Random, **masks: int) -> Command:
+    pack = rng.choice([0, 0, 1, 2, 3])
     shape = {
+        "pack": pack,
         "src": rng.randint(0, 500),
         "src_row": rng.randint(1, 60),
         "src_plane": rng.randint(1, 60),
         "address": 12288 + rng.randint(0, 2000),
         "dst_row": rng.randint(60, 90),
         "dst_plane": rng.randint(300, 400),
-        "run": rng.randint(1, 60),
+        "run": rng.randint(1, 60 << pack),
         "rows": rng.randint(1, 4),
         "planes": rng.randint(1, 2),
     }

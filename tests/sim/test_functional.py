@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 from fractions import Fraction
 from types import ModuleType
 
@@ -13,11 +14,19 @@ from bitwright.mapper.machine import Machine
 from bitwright.mapper.program import Program, ProgramError
 from bitwright.models.numerics import Rounding, rescale
 from bitwright.sim.functional import FunctionalCore, run_memory
-from bitwright.sim.functional_kernel import requantize_one
+from bitwright.sim.post_kernel import count_thresholds_one, requantize_one
 
 
 def _signed(byte: int) -> int:
     return byte - 256 if byte > 127 else byte
+
+
+def _value(number: int, at: int, bits: int) -> int:
+    """The value of `bits` bits at bit `at`: two's complement, a single bit −1 or 1."""
+    raw = number >> at & (1 << bits) - 1
+    if bits == 1:
+        return (-1, 1)[raw]
+    return raw - (1 << bits) if raw >> bits - 1 else raw
 
 
 def _round_half_away(value: Fraction) -> int:
@@ -87,8 +96,12 @@ class NaiveCore:
 
     def do_exec(self, k: Command) -> None:
         m, g, o = self.m, self.g, self.o
-        lanes = min(m.array.act_word_bits, m.array.weight_word_bits) // 8
-        word = m.array.weight_word_bits // 8
+        # int8; ternary and binary weights on int8; ternary, binary; lane by lane.
+        w_bits, a_bits = ((8, 8), (2, 8), (1, 8), (2, 2), (1, 1), (8, 8))[g["pe"]]
+        vector = g["pe"] == 5
+        word = m.array.weight_word_bits
+        lanes = 1 if vector else min(m.array.act_word_bits // a_bits, word // w_bits)
+        per_word = word // (lanes * w_bits)
         for group in range(k["groups"]):
             for iy, ty in enumerate(range(0, k["region_y"], g["tile_y"])):
                 for ix, tx in enumerate(range(0, k["region_x"], g["tile_x"])):
@@ -109,22 +122,47 @@ class NaiveCore:
                                     total = self.acc.get((c, r, py * tw + px), 0)
                                     for step, (fy, fx, s) in enumerate(taps):
                                         base = (
-                                            k["act"] + c * g["act_col"] + iy * g["act_tile_y"]
+                                            k["act"] + c * g["act_col"] + group * g["act_group"]
+                                            + iy * g["act_tile_y"]
                                             + ix * g["act_tile_x"] + py * g["pixel_y"]
                                             + px * g["pixel_x"] + fy * g["tap_y"]
-                                            + fx * g["tap_x"] + s * lanes
+                                            + fx * g["tap_x"]
                                         )  # fmt: skip
+                                        base = 8 * base + s * lanes * a_bits + 8 * r * vector
                                         line = k["weight"] + group * g["weight_group"]
-                                        line += step // (word // lanes)
-                                        inside = r * word + step % (word // lanes) * lanes
-                                        for n in range(g["tail"] if s == g["sets"] - 1 else lanes):
-                                            at = (base + n) % m.buffers.activation_bytes
-                                            w = self.weight.get((line % m.weight_lines, inside + n), 0)
-                                            a = self.bank[c].get(at, 0)
-                                            total += _signed(a) * _signed(w)
+                                        line = (line + step // per_word) % m.weight_lines
+                                        inside = r * word + step % per_word * lanes * w_bits
+                                        count = g["tail"] if s == g["sets"] - 1 else lanes
+                                        for n in range(1 if vector else count):
+                                            w = self.weight_value(line, inside + n * w_bits, w_bits)
+                                            total += w * self.act_value(c, base + n * a_bits, a_bits)
                                     self.acc[c, r, py * tw + px] = total
                     if k["last"]:
                         self.drain(k, g, o, group, iy, ix, th, tw)
+
+    def weight_value(self, line: int, bit: int, bits: int) -> int:
+        return _value(self.weight.get((line, bit // 8), 0), bit % 8, bits)
+
+    def act_value(self, col: int, bit: int, bits: int) -> int:
+        byte = bit // 8 % self.m.buffers.activation_bytes
+        return _value(self.bank[col].get(byte, 0), bit % 8, bits)
+
+    def entry(self, line: int, lane: int) -> bytes:
+        line %= self.m.param_lines
+        return bytes(self.param.get((line, lane * 16 + i), 0) for i in range(16))
+
+    def scaled(self, acc: int, line: int, lane: int, rounding: int) -> int:
+        bias, multiplier, shift, left = struct.unpack("<iiBB6x", self.entry(line, lane))
+        return exact_requantize((acc + bias) * 2**left, multiplier, shift, rounding)
+
+    def search(self, acc: int, line: int, lane: int, node: int, levels: int) -> int:
+        """Thresholds not above acc in the subtree of `node`, of which each child holds as many."""
+        if levels == 0:
+            return 0
+        keys = struct.unpack("<iii4x", self.entry(line + node, lane))
+        taken = len([key for key in keys if key <= acc])
+        below = 4 ** (levels - 1)  # a child's thresholds and the key after it
+        return taken * below + self.search(acc, line, lane, 4 * node + 1 + taken, levels - 1)
 
     def drain(
         self, k: Command, g: Command, o: Command, group: int, iy: int, ix: int, th: int, tw: int
@@ -136,31 +174,46 @@ class NaiveCore:
                 for c in range(k["cols"]):
                     for r in range(k["rows_last"] if last else m.array.rows):
                         q, lane = divmod(r, m.post.lanes)
-                        line = k["param"] + group * (m.array.rows // m.post.lanes) + q
-                        cell = [self.param.get((line % m.param_lines, lane * 16 + i), 0) for i in range(16)]
-                        bias = int.from_bytes(bytes(cell[0:4]), "little", signed=True)
-                        multiplier = int.from_bytes(bytes(cell[4:8]), "little", signed=True)
-                        values = []
-                        for jy in range(o["pool_y"]):
-                            for jx in range(o["pool_x"]):
-                                at = (wy * o["pool_y"] + jy) * tw + wx * o["pool_x"] + jx
-                                x = self.acc[c, r, at] + bias
-                                y = exact_requantize(x, multiplier, cell[8], o["rounding"])
-                                y += o["zero_point"]
-                                values.append(min(max(y, o["clamp_low"]), o["clamp_high"]))
+                        line = k["param"] + group * o["param_group"] + q * o["param_set"]
+                        rounding, low, high = o["rounding"], o["clamp_low"], o["clamp_high"]
+                        accs = [
+                            self.acc[c, r, (wy * o["pool_y"] + jy) * tw + wx * o["pool_x"] + jx]
+                            for jy in range(o["pool_y"])
+                            for jx in range(o["pool_x"])
+                        ]
+                        if o["mode"] == 1:
+                            result = max(
+                                low + o["step"] * self.search(x, line, lane, 0, o["levels"]) for x in accs
+                            )
+                        else:
+                            if o["mode"] == 0:
+                                found = [self.scaled(x, line, lane, rounding) for x in accs]
+                            else:
+                                both = sum(
+                                    self.scaled(x, line + i, lane, rounding) for i, x in enumerate(accs)
+                                )
+                                found = [
+                                    exact_requantize(both, o["sum_multiplier"], o["sum_shift"], rounding)
+                                ]
+                            result = max(min(max(y + o["zero_point"], low), high) for y in found)
                         to = (
                             k["out"] + c * o["col"] + group * o["group"] + iy * o["tile_y"]
                             + ix * o["tile_x"] + wy * o["pixel_y"] + wx * o["pixel_x"] + r
                         )  # fmt: skip
-                        self.out[to % m.buffers.output_bytes] = max(values) & 255
+                        self.out[to % m.buffers.output_bytes] = result & 255
 
     def do_store(self, k: Command) -> None:
+        bits = 8 >> k["pack"]
         for p in range(k["planes"]):
             for r in range(k["rows"]):
+                row = ""  # the row's bits, the first on the right
                 for i in range(k["run"]):
                     at = k["src"] + p * k["src_plane"] + r * k["src_row"] + i
-                    to = k["address"] + p * k["dst_plane"] + r * k["dst_row"] + i
-                    self.memory[to] = self.out.get(at % self.m.buffers.output_bytes, 0)
+                    byte = f"{self.out.get(at % self.m.buffers.output_bytes, 0):08b}"
+                    row = (byte[-bits:] if bits > 1 else "10"[int(byte[0])]) + row
+                to = k["address"] + p * k["dst_plane"] + r * k["dst_row"]
+                while row:
+                    self.memory[to], row, to = int(row[-8:], 2), row[:-8], to + 1
 
 
 def _params(rng: np.random.Generator, channels: int) -> np.ndarray:
@@ -169,10 +222,11 @@ def _params(rng: np.random.Generator, channels: int) -> np.ndarray:
     big = rng.integers(1 << 30, 1 << 31, channels, dtype=np.uint32)[:, None]
     cells[:, 4:8] = big.view(np.uint8)
     cells[:, 8] = rng.integers(3, 9, channels)
+    cells[:, 9] = rng.integers(0, 4, channels)
     return cells.reshape(-1)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(24))
 def test_every_command_changes_the_same_bytes_as_the_naive_core(builder: ModuleType, seed: int) -> None:
     rng = random.Random(seed)
     machine = builder.random_machine(rng)
@@ -204,7 +258,7 @@ def test_requantization_equals_exact_rationals_on_random_and_tie_values() -> Non
         shift, rounding = rng.randint(0, 31), rng.randint(0, 3)
         multiplier = rng.choice([1 << 30, (1 << 31) - 1, rng.randint(0, (1 << 31) - 1)])
         x = rng.choice([rng.randint(-(2**31), 2**31 - 1), rng.randint(-64, 64) << min(shift, 24)])
-        ours = requantize_one(x, 0, multiplier, shift, rounding, 0, -(2**40), 2**40)
+        ours = requantize_one(x, 0, 0, multiplier, shift, rounding, 0, -(2**40), 2**40)
         assert ours == exact_requantize(x, multiplier, shift, rounding), (x, multiplier, shift)
 
 
@@ -213,9 +267,97 @@ def test_requantization_equals_the_library_s_numerics() -> None:
     for _ in range(2000):
         shift, rounding = rng.randint(0, 31), rng.randint(0, 3)
         multiplier, x = rng.randint(0, (1 << 31) - 1), rng.randint(-(2**31), 2**31 - 1)
-        ours = requantize_one(x, 0, multiplier, shift, rounding, 0, -(2**40), 2**40)
+        ours = requantize_one(x, 0, 0, multiplier, shift, rounding, 0, -(2**40), 2**40)
         theirs = int(rescale(np.array([x]), multiplier, shift, Rounding(rounding))[0])
         assert ours == theirs, (x, multiplier, shift, rounding)
+
+
+def test_a_left_shift_multiplies_before_rounding() -> None:
+    rng = random.Random(13)
+    for _ in range(2000):
+        left = rng.randint(0, 20)
+        acc, bias = (rng.randint(-(2 ** (30 - left)), 2 ** (30 - left) - 1) for _ in range(2))
+        multiplier, shift = rng.randint(0, (1 << 31) - 1), rng.randint(0, 31)
+        rounding, zero = rng.randint(0, 3), rng.randint(-9, 9)
+        ours = requantize_one(acc, bias, left, multiplier, shift, rounding, zero, -128, 127)
+        exact = exact_requantize((acc + bias) * 2**left, multiplier, shift, rounding)
+        assert ours == min(max(exact + zero, -128), 127), (acc, bias, left, multiplier, shift)
+
+
+def _tree_lines(thresholds: list[int], levels: int) -> list[list[int]]:
+    """A node's three keys for every node in level order: keys that divide its range into quarters."""
+    missing = [2**31 - 1] * (4**levels - 1 - len(thresholds))
+    ranges, nodes = [thresholds + missing], []
+    while ranges and ranges[0]:
+        below = []
+        for part in ranges:
+            quarter = (len(part) + 1) // 4
+            nodes.append([part[i * quarter - 1] for i in (1, 2, 3)])
+            below += [part[i * quarter : (i + 1) * quarter - 1] for i in range(4)]
+        ranges = below
+    return nodes
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3, 4])
+def test_the_search_counts_the_thresholds_that_are_not_above_the_accumulator(levels: int) -> None:
+    rng = random.Random(levels)
+    for _ in range(30):
+        wide = rng.choice([8, 400, 2**31 - 2])  # close together, they repeat
+        count = rng.randint(0, 4**levels - 1)
+        thresholds = sorted(rng.randint(-wide, wide) for _ in range(count))
+        nodes = _tree_lines(thresholds, levels)
+        assert len(nodes) == (4**levels - 1) // 3
+        params = np.zeros((128, 32), np.uint8)  # two POST lanes; the tree is the second one's
+        first = rng.randint(0, 127)
+        for i, keys in enumerate(nodes):
+            params[(first + i) % 128, 16:28] = np.array(keys, np.int32).view(np.uint8)
+        for acc in (*thresholds, *(t - 1 for t in thresholds), -(2**31), 0, 2**31 - 2):
+            found = count_thresholds_one(acc, params, first, 16, levels)
+            assert found == sum(acc >= t for t in thresholds), (acc, thresholds)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mode": 3}, "OUTPUT.mode must be from 0 to 2, not 3"),
+        ({"mode": 1, "levels": 5}, "OUTPUT.levels must be from 1 to 4 in mode 1, not 5"),
+        ({"mode": 2}, "OUTPUT.pool_y and pool_x must be 2 and 1 in mode 2, not 1 and 1"),
+    ],
+)
+def test_what_post_does_not_do_is_refused(builder: ModuleType, changes: dict[str, int], message: str) -> None:
+    commands = [
+        Command(Opcode.GEOMETRY, {"tile_x": 1, "tile_y": 1, "sets": 1, "fx": 1, "fy": 1}),
+        Command(Opcode.OUTPUT, {"pool_x": 1, "pool_y": 1, **changes}),
+        Command(Opcode.EXEC, {"region_x": 1, "region_y": 1, "groups": 1, "first": 1, "last": 1}),
+    ]
+    program = builder.make_program(builder.make_machine(), commands)
+    with pytest.raises(ProgramError, match=message):
+        run_memory(program, program.image)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (Command(Opcode.STORE, {"pack": 3, "run": 1, "rows": 1, "planes": 1}), "STORE.pack must be 0"),
+        (Command(Opcode.OUTPUT, {"mode": 2, "pool_y": 2, "pool_x": 1}), "mode 2 .* needs PE kind vector"),
+        (Command(Opcode.GEOMETRY, {"pe": 4}), r"one of the machine's PE kinds 0 \(int8\), not 4"),
+    ],
+)
+def test_what_an_int8_machine_lacks_is_refused(builder: ModuleType, command: Command, message: str) -> None:
+    machine = builder.make_machine(pes=("int8",))
+    ready = {
+        Opcode.GEOMETRY: {"tile_x": 2, "tile_y": 2, "sets": 1, "fx": 1, "fy": 1},
+        Opcode.OUTPUT: {"pool_x": 1, "pool_y": 1},
+    }
+    commands = [
+        Command(opcode, fields | (dict(command.fields) if opcode == command.opcode else {}))
+        for opcode, fields in ready.items()
+    ]
+    run = {"region_x": 2, "region_y": 2, "groups": 1, "first": 1, "last": 1}
+    commands += [Command(Opcode.EXEC, run), command]
+    program = builder.make_program(machine, commands)
+    with pytest.raises(ProgramError, match=message):
+        run_memory(program, program.image)
 
 
 def _copy_program(builder: ModuleType, waits: dict[str, int]) -> Program:
