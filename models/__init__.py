@@ -10,6 +10,9 @@ Imported as `bitwright.models`. What is named here needs numpy alone; `bitwright
 
 from .formats import Format, FormatKind
 from .network import (
+    Add,
+    AvgPool,
+    Concat,
     Conv,
     Flatten,
     Layer,
@@ -18,14 +21,19 @@ from .network import (
     Network,
     Relu,
     Requantize,
+    Shuffle,
     Tensor,
+    Thresholds,
 )
-from .numerics import Rounding, quantize_multiplier, requantize, rescale
+from .numerics import Rounding, count_thresholds, quantize_multiplier, requantize, rescale
 from .reference import run_layer, run_reference, trace_reference
 from .storage import ImportModelError, load_network, save_network
 from .weights import WeightRecord
 
 __all__ = [
+    "Add",
+    "AvgPool",
+    "Concat",
     "Conv",
     "Flatten",
     "Format",
@@ -38,8 +46,11 @@ __all__ = [
     "Relu",
     "Requantize",
     "Rounding",
+    "Shuffle",
     "Tensor",
+    "Thresholds",
     "WeightRecord",
+    "count_thresholds",
     "load_network",
     "quantize_multiplier",
     "requantize",

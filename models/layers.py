@@ -1,17 +1,22 @@
-"""The layers that a network is made of, each with its geometry; formats are checked in `network`."""
+"""The layers that a network is made of, each with its geometry; formats are checked in `verify`."""
 
 from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .layer_parts import OneInput, check_integers, check_multipliers, check_rounding, windows_shape
 from .numerics import Rounding
+from .post_layers import Requantize, Thresholds
 
 __all__ = [
+    "Add",
+    "AvgPool",
+    "Concat",
     "Conv",
     "Flatten",
     "Layer",
@@ -19,46 +24,20 @@ __all__ = [
     "MaxPool",
     "Relu",
     "Requantize",
-    "window_count",
+    "Shuffle",
+    "Thresholds",
 ]
 
 
-def _integers(where: str, name: str, values: Any, length: int, low: int) -> tuple[int, ...]:
-    """`values` as a tuple of plain ints; ValueError names the layer (`where`) and the field."""
-    try:
-        result = tuple(operator.index(value) for value in values)
-    except TypeError:
-        result = ()
-    if len(result) != length or any(not low <= value <= 1 << 16 for value in result):
-        raise ValueError(f"{where}: {name} must be {length} integers from {low} to {1 << 16}, not {values!r}")
-    return result
-
-
-def window_count(size: int, kernel: int, stride: int, before: int, after: int, dilation: int) -> int:
-    """How many windows fit along one axis; 0 or less if none does."""
-    reach = dilation * (kernel - 1) + 1
-    return (size + before + after - reach) // stride + 1
-
-
-def _padded(where: str, shape: tuple[int, ...], padding: tuple[int, int, int, int]) -> None:
-    """Nothing; ValueError where padding would make a tensor of more than 2^28 values."""
-    top, left, bottom, right = padding
-    if shape[0] * (shape[1] + top + bottom) * (shape[2] + left + right) > 1 << 28:
-        raise ValueError(f"{where}: its padded input must have at most 2^28 values: lower padding")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Conv:
+class Conv(OneInput):
     """A 2-D convolution (cross-correlation): accumulators (K, OY, OX) from (C, H, W).
 
-    Padding inserts the input's zero point. Weights, shape (K, C / groups, FY, FX), and bias stand in
-    the network's weight record; acc = Σ weight · stored input + bias.
+    Weights, shape (K, C / groups, FY, FX), and bias stand in the network's weight record;
+    acc = Σ weight · stored input + bias. With as many groups as channels it is a depthwise convolution.
     """
 
     kind: ClassVar[str] = "conv"
-    name: str
-    input: str
-    output: str
     stride: tuple[int, int] = (1, 1)
     """(y, x)."""
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
@@ -66,13 +45,19 @@ class Conv:
     dilation: tuple[int, int] = (1, 1)
     """(y, x)."""
     groups: int = 1
+    pad_value: int | None = None
+    """The stored value that padding inserts; None is the input's zero point. Binary inputs have no 0: with
+    −1 or 1 padding is a bit as all others, with 0 it adds nothing to a sum (and no hardware does it)."""
 
     def __post_init__(self) -> None:
         where = f"layer {self.name}"
         for name, length, low in (("stride", 2, 1), ("padding", 4, 0), ("dilation", 2, 1)):
-            checked = _integers(where, name, getattr(self, name), length, low)
+            checked = check_integers(where, name, getattr(self, name), length, low)
             object.__setattr__(self, name, checked)
-        object.__setattr__(self, "groups", _integers(where, "groups", (self.groups,), 1, 1)[0])
+        object.__setattr__(self, "groups", check_integers(where, "groups", (self.groups,), 1, 1)[0])
+        if self.pad_value is not None:
+            checked = check_integers(where, "pad_value", (self.pad_value,), 1, -(1 << 15))
+            object.__setattr__(self, "pad_value", checked[0])
 
     def output_shape(self, shape: tuple[int, ...], weights: tuple[int, ...]) -> tuple[int, ...]:
         """(K, OY, OX) for an input and weights of these shapes.
@@ -96,27 +81,23 @@ class Conv:
                 f"{where}: weights for {weights[1]} channels in {self.groups} groups don't fit an "
                 f"input of {shape[0]} channels"
             )
-        _padded(where, shape, self.padding)
-        top, left, bottom, right = self.padding
-        dy, dx = self.dilation
-        oy = window_count(shape[1], weights[2], self.stride[0], top, bottom, dy)
-        ox = window_count(shape[2], weights[3], self.stride[1], left, right, dx)
-        if oy < 1 or ox < 1:
-            raise ValueError(
-                f"{where}: a {weights[2]}×{weights[3]} kernel with dilation {dy}×{dx} doesn't fit "
-                f"into {shape[1] + top + bottom}×{shape[2] + left + right} padded pixels"
-            )
-        return (weights[0], oy, ox)
+        windows = windows_shape(
+            where,
+            f"kernel with dilation {self.dilation[0]}×{self.dilation[1]}",
+            shape,
+            kernel=(weights[2], weights[3]),
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+        )
+        return (weights[0], *windows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Linear:
+class Linear(OneInput):
     """A fully connected layer: accumulators (K,) from (N,); weights have shape (K, N)."""
 
     kind: ClassVar[str] = "linear"
-    name: str
-    input: str
-    output: str
 
     def output_shape(self, shape: tuple[int, ...], weights: tuple[int, ...]) -> tuple[int, ...]:
         """(K,) for an input and weights of these shapes.
@@ -133,13 +114,9 @@ class Linear:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MaxPool:
-    """The maximum of each window, (C, OY, OX) from (C, H, W); padded places never win."""
+class _Pool(OneInput):
+    """Windows that slide over every channel alone: (C, OY, OX) from (C, H, W)."""
 
-    kind: ClassVar[str] = "maxpool"
-    name: str
-    input: str
-    output: str
     kernel: tuple[int, int]
     """(y, x)."""
     stride: tuple[int, int]
@@ -150,7 +127,7 @@ class MaxPool:
     def __post_init__(self) -> None:
         where = f"layer {self.name}"
         for name, length, low in (("kernel", 2, 1), ("stride", 2, 1), ("padding", 4, 0)):
-            checked = _integers(where, name, getattr(self, name), length, low)
+            checked = check_integers(where, name, getattr(self, name), length, low)
             object.__setattr__(self, name, checked)
         if any(self.padding[i] >= self.kernel[i % 2] for i in range(4)):
             raise ValueError(
@@ -163,90 +140,143 @@ class MaxPool:
         Raises:
             ValueError: no window fits; names the layer.
         """
-        if len(shape) != 3:
-            raise ValueError(f"layer {self.name}: a pool needs an input (C, H, W), not {shape}")
-        _padded(f"layer {self.name}", shape, self.padding)
-        top, left, bottom, right = self.padding
-        oy = window_count(shape[1], self.kernel[0], self.stride[0], top, bottom, 1)
-        ox = window_count(shape[2], self.kernel[1], self.stride[1], left, right, 1)
-        if oy < 1 or ox < 1:
-            raise ValueError(
-                f"layer {self.name}: a {self.kernel[0]}×{self.kernel[1]} pool doesn't fit into "
-                f"{shape[1] + top + bottom}×{shape[2] + left + right} padded pixels"
-            )
-        return (shape[0], oy, ox)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Requantize:
-    """Accumulators as activations: rescaled by channel, moved by the output's zero point, clamped.
-
-    The arithmetic is `numerics.requantize`. A ReLU is a `low` at the zero point.
-    """
-
-    kind: ClassVar[str] = "requantize"
-    name: str
-    input: str
-    output: str
-    multiplier: NDArray[np.int32]
-    """Q0.31, 0..2^31 − 1, shape (K,)."""
-    shift: NDArray[np.int32]
-    """0..31, shape (K,)."""
-    rounding: Rounding
-    low: int
-    high: int
-
-    def __post_init__(self) -> None:
         where = f"layer {self.name}"
-        for name, top in (("multiplier", (1 << 31) - 1), ("shift", 31)):
-            array = np.asarray(getattr(self, name))
-            if array.ndim != 1 or array.dtype.kind not in "iu" or not array.size:
-                raise ValueError(f"{where}: {name} must be integers of shape (K,)")
-            if int(array.min()) < 0 or int(array.max()) > top:
-                worst = int(array.min()) if int(array.min()) < 0 else int(array.max())
-                raise ValueError(f"{where}: {name} must be from 0 to {top}, not {worst}")
-            copy = array.astype(np.int32)
-            copy.flags.writeable = False
-            object.__setattr__(self, name, copy)
-        if self.multiplier.shape != self.shift.shape:
-            raise ValueError(
-                f"{where}: multiplier and shift must be equally many, not {self.multiplier.size} "
-                f"and {self.shift.size}"
-            )
-        try:
-            object.__setattr__(self, "rounding", Rounding(self.rounding))
-        except ValueError:
-            raise ValueError(
-                f"{where}: rounding must be one of {', '.join(r.name for r in Rounding)}, not "
-                f"{self.rounding!r}"
-            ) from None
-        for name in ("low", "high"):
-            try:
-                object.__setattr__(self, name, operator.index(getattr(self, name)))
-            except TypeError:
-                raise ValueError(f"{where}: {name} must be an integer, not {getattr(self, name)!r}") from None
-        if self.low > self.high:
-            raise ValueError(f"{where}: low must not be above high, not {self.low} and {self.high}")
+        if len(shape) != 3:
+            raise ValueError(f"{where}: a pool needs an input (C, H, W), not {shape}")
+        windows = windows_shape(
+            where, "pool", shape, kernel=self.kernel, stride=self.stride, padding=self.padding
+        )
+        return (shape[0], *windows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Relu:
+class MaxPool(_Pool):
+    """The maximum of each window, (C, OY, OX) from (C, H, W); padded places never win."""
+
+    kind: ClassVar[str] = "maxpool"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AvgPool(_Pool):
+    """The sum of each window, accumulators (C, OY, OX) from (C, H, W); padding inserts the zero point.
+
+    A Requantize after it makes the mean: with n pixels in a window its multiplier holds
+    input scale / (n · output scale), its bias is −n · the input's zero point. Padded places count.
+    A window of the whole picture is a global pool.
+    """
+
+    kind: ClassVar[str] = "avgpool"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relu(OneInput):
     """max(value, zero point): input and output share scale and zero point."""
 
     kind: ClassVar[str] = "relu"
-    name: str
-    input: str
-    output: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flatten:
+class Flatten(OneInput):
     """(C·H·W,) from (C, H, W), in that order."""
 
     kind: ClassVar[str] = "flatten"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shuffle(OneInput):
+    """A channel shuffle: out[c · groups + j] = in[j · (C / groups) + c], on (C, H, W) or (N,).
+
+    Source: Zhang et al. 2018, ShuffleNet.
+    """
+
+    kind: ClassVar[str] = "shuffle"
+    groups: int
+
+    def __post_init__(self) -> None:
+        groups = check_integers(f"layer {self.name}", "groups", (self.groups,), 1, 1)[0]
+        object.__setattr__(self, "groups", groups)
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """`shape`; ValueError, naming the layer, if groups don't divide its channels."""
+        if shape[0] % self.groups:
+            raise ValueError(
+                f"layer {self.name}: groups must divide the {shape[0]} channels, not {self.groups}"
+            )
+        return shape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Add:
+    """A residual add of two tensors of one shape, each with a scale of its own: accumulators of that shape.
+
+    acc = Σᵢ rescale((xᵢ − zero pointᵢ) · 2^left_shift, multiplierᵢ, shiftᵢ); a Requantize after it, with
+    the same multiplier and shift for all channels, brings the sum to the output's scale. TFLite's ADD
+    has left_shift 20 and Rounding.TFLITE_DOUBLE.
+    """
+
+    kind: ClassVar[str] = "add"
     name: str
-    input: str
+    inputs: tuple[str, ...]
+    """Two names; both may be the same."""
+    output: str
+    multiplier: NDArray[np.int32]
+    """Q0.31, 0..2^31 − 1, shape (2,)."""
+    shift: NDArray[np.int32]
+    """0..31, shape (2,)."""
+    left_shift: int
+    """0..20: fraction bits that the sum is formed with."""
+    rounding: Rounding
+
+    def __post_init__(self) -> None:
+        where = f"layer {self.name}"
+        object.__setattr__(self, "inputs", _names(where, self.inputs))
+        if len(self.inputs) != 2:
+            raise ValueError(f"{where}: an add has 2 inputs, not {len(self.inputs)}")
+        multiplier, shift = check_multipliers(where, self.multiplier, self.shift)
+        if multiplier.size != 2:
+            raise ValueError(
+                f"{where}: multiplier and shift must be given for the 2 inputs, not for {multiplier.size}"
+            )
+        object.__setattr__(self, "multiplier", multiplier)
+        object.__setattr__(self, "shift", shift)
+        object.__setattr__(self, "rounding", check_rounding(where, self.rounding))
+        try:
+            object.__setattr__(self, "left_shift", operator.index(self.left_shift))
+        except TypeError:
+            raise ValueError(f"{where}: left_shift must be an integer, not {self.left_shift!r}") from None
+        if not 0 <= self.left_shift <= 20:
+            raise ValueError(f"{where}: left_shift must be from 0 to 20, not {self.left_shift}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concat:
+    """The channels of all inputs, one after the other: (ΣC, H, W) from (C, H, W) each, or (ΣN,) from (N,)."""
+
+    kind: ClassVar[str] = "concat"
+    name: str
+    inputs: tuple[str, ...]
+    """Two names or more; a name may stand more than once."""
     output: str
 
+    def __post_init__(self) -> None:
+        where = f"layer {self.name}"
+        object.__setattr__(self, "inputs", _names(where, self.inputs))
+        if len(self.inputs) < 2:
+            raise ValueError(f"{where}: a concat has at least 2 inputs, not {len(self.inputs)}")
 
-Layer = Conv | Linear | MaxPool | Requantize | Relu | Flatten
+    def output_shape(self, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
+        """The shape of the whole; ValueError, naming the layer, if pixels differ."""
+        if any(shape[1:] != shapes[0][1:] for shape in shapes):
+            raise ValueError(
+                f"layer {self.name}: all inputs must have the same pixels, not {', '.join(map(str, shapes))}"
+            )
+        return (sum(shape[0] for shape in shapes), *shapes[0][1:])
+
+
+def _names(where: str, inputs: object) -> tuple[str, ...]:
+    if not isinstance(inputs, tuple | list) or not all(isinstance(name, str) for name in inputs):
+        raise ValueError(f"{where}: inputs must be a tuple of tensor names, not {inputs!r}")
+    return tuple(inputs)
+
+
+Layer = Conv | Linear | MaxPool | AvgPool | Requantize | Thresholds | Relu | Flatten | Add | Concat | Shuffle

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import math
-import operator
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from .formats import Format, FormatKind
-from .layers import Conv, Flatten, Layer, Linear, MaxPool, Relu, Requantize
+from .bounds import accumulator_range
+from .layers import (
+    Add,
+    AvgPool,
+    Concat,
+    Conv,
+    Flatten,
+    Layer,
+    Linear,
+    MaxPool,
+    Relu,
+    Requantize,
+    Shuffle,
+    Thresholds,
+)
+from .tensor import Tensor, check_name
+from .verify import check_layer
 from .weights import WeightRecord
 
 __all__ = [
-    "NAME",
+    "Add",
+    "AvgPool",
+    "Concat",
     "Conv",
     "Flatten",
     "Layer",
@@ -25,63 +38,10 @@ __all__ = [
     "Network",
     "Relu",
     "Requantize",
+    "Shuffle",
     "Tensor",
+    "Thresholds",
 ]
-
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
-"""What networks, tensors and layers may be called."""
-
-_ELEMENTS = 1 << 26
-"""The most values one tensor may have."""
-
-
-def _check_name(what: str, name: object) -> None:
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise ValueError(
-            f"{what} must be letters, digits, '_', '.' or '-', starting with a letter or '_', at "
-            f"most 128 long, not {name!r:.140}"
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tensor:
-    """A tensor between layers, one image's worth: real value = scale · (stored − zero point).
-
-    Raises:
-        ValueError: a shape, scale or zero point out of range; names the tensor.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    """(C, H, W) or (N,)."""
-    fmt: Format
-    scale: float | None = None
-    """None where nobody has said what a step is worth."""
-    zero_point: int = 0
-
-    def __post_init__(self) -> None:
-        _check_name("a tensor's name", self.name)
-        try:
-            shape = tuple(operator.index(n) for n in self.shape)
-        except TypeError:
-            shape = ()
-        if len(shape) not in (1, 3) or min(shape) < 1 or math.prod(shape) > _ELEMENTS:
-            raise ValueError(
-                f"tensor {self.name}: shape must be (C, H, W) or (N,), each at least 1 and at most "
-                f"2^26 in all, not {self.shape!r}"
-            )
-        object.__setattr__(self, "shape", shape)
-        if self.fmt.kind == FormatKind.CODEBOOK:
-            raise ValueError(f"tensor {self.name}: a codebook is for weights, not for tensors")
-        if self.scale is not None and not (math.isfinite(self.scale) and self.scale > 0):
-            raise ValueError(f"tensor {self.name}: scale must be finite and above 0, not {self.scale}")
-        zero_point = operator.index(self.zero_point)
-        object.__setattr__(self, "zero_point", zero_point)
-        if not self.fmt.min <= zero_point <= self.fmt.max:
-            raise ValueError(
-                f"tensor {self.name}: zero_point must be from {self.fmt.min} to {self.fmt.max} for "
-                f"{self.fmt.name}, not {zero_point}"
-            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -105,13 +65,13 @@ class Network:
         object.__setattr__(self, "tensors", dict(self.tensors))
         object.__setattr__(self, "layers", tuple(self.layers))
         object.__setattr__(self, "weights", dict(self.weights))
-        _check_name("a network's name", self.name)
+        check_name("a network's name", self.name)
         for key, tensor in self.tensors.items():
             if key != tensor.name:
                 raise ValueError(f"tensor {tensor.name} is listed under the name {key!r}")
         self._check_graph()
         for layer in self.layers:
-            self._check_layer(layer)
+            check_layer(layer, self.sources(layer), self.tensors[layer.output], self.weights.get(layer.name))
 
     def _check_graph(self) -> None:
         for what, name in (("input", self.input), ("output", self.output)):
@@ -122,16 +82,17 @@ class Network:
         known = {self.input}
         seen: set[str] = set()
         for layer in self.layers:
-            _check_name("a layer's name", layer.name)
+            check_name("a layer's name", layer.name)
             where = f"layer {layer.name}"
             if layer.name in seen:
                 raise ValueError(f"{where}: the name stands twice; layer names must differ")
             seen.add(layer.name)
-            for name in (layer.input, layer.output):
+            for name in (*layer.inputs, layer.output):
                 if name not in self.tensors:
                     raise ValueError(f"{where}: {name!r} is no listed tensor")
-            if layer.input not in known:
-                raise ValueError(f"{where}: its input {layer.input!r} is made by no layer before it")
+            for name in layer.inputs:
+                if name not in known:
+                    raise ValueError(f"{where}: its input {name!r} is made by no layer before it")
             if layer.output in known:
                 raise ValueError(f"{where}: its output {layer.output!r} is already made")
             known.add(layer.output)
@@ -146,58 +107,18 @@ class Network:
             if record.layer != key:
                 raise ValueError(f"layer {key}: its weight record is for {record.layer!r}")
 
-    def _check_layer(self, layer: Layer) -> None:
-        where = f"layer {layer.name}"
-        source, result = self.tensors[layer.input], self.tensors[layer.output]
-        if isinstance(layer, Conv | Linear):
-            record = self.weights[layer.name]
-            if record.fmt.kind == FormatKind.CODEBOOK or record.fmt.bits > 16:
-                raise ValueError(
-                    f"{where}: weights must be binary, ternary, int or uint of at most 16 bits, not "
-                    f"{record.fmt.name}"
-                )
-            if source.fmt.bits > 16:
-                raise ValueError(
-                    f"{where}: its input must have at most 16 bits, not {source.fmt.name}; put a "
-                    "Requantize before it"
-                )
-            shape = layer.output_shape(source.shape, record.values.shape)
-            if result.fmt.name != "int32" or result.zero_point != 0:
-                raise ValueError(
-                    f"{where}: its output {result.name} holds accumulators: int32 with zero point "
-                    f"0, not {result.fmt.name} with {result.zero_point}"
-                )
-        elif isinstance(layer, Requantize):
-            shape = source.shape
-            if source.fmt.name != "int32":
-                raise ValueError(f"{where}: its input must be int32 accumulators, not {source.fmt.name}")
-            if result.fmt.bits > 16:
-                raise ValueError(f"{where}: its output must have at most 16 bits, not {result.fmt.name}")
-            if layer.multiplier.size != shape[0]:
-                raise ValueError(
-                    f"{where}: multiplier and shift must be given for the {shape[0]} channels, not "
-                    f"for {layer.multiplier.size}"
-                )
-            if not result.fmt.min <= layer.low <= layer.high <= result.fmt.max:
-                raise ValueError(
-                    f"{where}: low and high must be from {result.fmt.min} to {result.fmt.max} for "
-                    f"{result.fmt.name}, not {layer.low} and {layer.high}"
-                )
-        else:
-            if (source.fmt, source.scale, source.zero_point) != (
-                result.fmt,
-                result.scale,
-                result.zero_point,
-            ):
-                raise ValueError(f"{where}: input and output must share format, scale and zero point")
-            if isinstance(layer, MaxPool):
-                shape = layer.output_shape(source.shape)
-            elif isinstance(layer, Flatten):
-                shape = (math.prod(source.shape),)
-            else:
-                shape = source.shape
-        if result.shape != shape:
-            raise ValueError(f"{where}: its output {result.name} must have shape {shape}, not {result.shape}")
+    def sources(self, layer: Layer) -> list[Tensor]:
+        """The tensors that a layer takes, in the order of its inputs."""
+        return [self.tensors[name] for name in layer.inputs]
+
+    def pad_value(self, layer: Layer) -> int:
+        """The stored value that a layer's padding inserts: its own, or its input's zero point.
+
+        A MaxPool inserts nothing: its padded places never win.
+        """
+        if isinstance(layer, Conv) and layer.pad_value is not None:
+            return layer.pad_value
+        return self.tensors[layer.inputs[0]].zero_point
 
     def layer(self, name: str) -> Layer:
         """The layer of this name.
@@ -211,7 +132,7 @@ class Network:
         raise ValueError(f"network {self.name} has no layer {name!r}")
 
     def layer_macs(self, name: str) -> int:
-        """Multiply-accumulates of one layer for one image; 0 without weights."""
+        """Multiply-accumulates of one layer for one image; 0 without weights, so for pools and adds too."""
         layer = self.layer(name)
         if not isinstance(layer, Conv | Linear):
             return 0
@@ -219,29 +140,39 @@ class Network:
         return int(self.weights[name].values.size) * pixels
 
     def layer_parameters(self, name: str) -> int:
-        """Weights and biases of one layer; 0 without weights."""
+        """Weights and biases, or thresholds, of one layer; 0 for all others.
+
+        Thresholds count, since bias and batch normalisation are folded into them. What a Requantize or an
+        Add holds are scales and zero points, which don't.
+        """
+        layer = self.layer(name)
+        if isinstance(layer, Thresholds):
+            return int(layer.values.size)
         if name not in self.weights:
             return 0
         record = self.weights[name]
         return int(record.values.size) + (0 if record.bias is None else int(record.bias.size))
 
     def accumulator_bounds(self, name: str) -> tuple[int, int]:
-        """(least, greatest) accumulator that a layer's weights and bias and its input's format allow.
+        """(least, greatest) accumulator that a layer can reach, whatever its input holds.
 
-        Padding is covered, since the zero point is a value of the format.
+        Of a Conv, Linear, AvgPool or Add: its sums, as weights, bias and the inputs' formats allow; padding
+        is covered, since what it inserts is a value of the format. Of a Requantize: what it rescales, its
+        bias included.
 
         Raises:
             ValueError: the layer has no accumulators.
         """
         layer = self.layer(name)
-        if not isinstance(layer, Conv | Linear):
+        if isinstance(layer, Requantize):
+            maker = next((made for made in self.layers if made.output == layer.input), layer)
+            least, most = accumulator_range(maker, self.sources(maker), self.weights.get(maker.name))
+            if layer.bias is not None:
+                least, most = least + layer.bias, most + layer.bias
+        elif isinstance(layer, Conv | Linear | AvgPool | Add):
+            least, most = accumulator_range(layer, self.sources(layer), self.weights.get(name))
+        else:
             raise ValueError(f"layer {name} has no accumulators")
-        record, fmt = self.weights[name], self.tensors[layer.input].fmt
-        weights = record.values.reshape(record.values.shape[0], -1).astype(np.int64)
-        ends = (weights * fmt.min, weights * fmt.max)
-        bias = record.bias_or_zero.astype(np.int64)
-        least = np.minimum(*ends).sum(axis=1) + bias
-        most = np.maximum(*ends).sum(axis=1) + bias
         return int(least.min()), int(most.max())
 
     def save(self, path: str | Path) -> None:

@@ -1,4 +1,4 @@
-"""Requantisation: the one definition of how accumulators become activations, in four rounding modes."""
+"""How accumulators become activations: rescaled in one of four rounding modes, or counted by thresholds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Rounding", "quantize_multiplier", "requantize", "rescale"]
+__all__ = [
+    "Rounding",
+    "check_thresholds",
+    "count_thresholds",
+    "quantize_multiplier",
+    "requantize",
+    "rescale",
+]
 
 _INT32_MIN, _INT32_MAX = -(1 << 31), (1 << 31) - 1
 
@@ -120,6 +127,62 @@ def requantize(
         x = x + channels(_integers("a bias", bias, _INT32_MIN, _INT32_MAX))
     scaled = rescale(x, channels(multiplier), channels(shift), rounding)
     return np.clip(scaled + zero_point, low, high).astype(np.int32)
+
+
+def check_thresholds(values: ArrayLike) -> NDArray[np.int32]:
+    """A read-only int32 copy of thresholds, shape (K, T), of which no channel's decrease.
+
+    Raises:
+        ValueError: another shape or type, values outside int32, T outside 1..255, or a channel whose
+            thresholds decrease.
+    """
+    array = np.asarray(values)
+    if array.ndim != 2 or array.dtype.kind not in "iu" or not array.size:
+        raise ValueError(f"thresholds must be integers of shape (K, T), not {array.dtype} of {array.shape}")
+    if array.shape[1] > 255:
+        raise ValueError(f"thresholds must be 1 to 255 a channel, not {array.shape[1]}")
+    array = _integers("a threshold", array, _INT32_MIN, _INT32_MAX)
+    falls = np.argwhere(array[:, 1:] < array[:, :-1])
+    if falls.size:
+        channel, place = (int(n) for n in falls[0])
+        raise ValueError(
+            f"thresholds of channel {channel} must not decrease: {int(array[channel, place])} stands "
+            f"before {int(array[channel, place + 1])}"
+        )
+    copy = array.astype(np.int32)
+    copy.flags.writeable = False
+    return copy
+
+
+def count_thresholds(
+    acc: ArrayLike, *, values: ArrayLike, low: int, step: int, channel_axis: int = 0
+) -> NDArray[np.int32]:
+    """The activations low + step · (how many of the channel's thresholds t have acc ≥ t), int32.
+
+    Args:
+        acc: within int32, any shape with K channels on `channel_axis`; the result has it too.
+        values: the thresholds, shape (K, T), no row decreasing.
+        low: the result below all thresholds.
+        step: what each threshold adds.
+        channel_axis: the axis of K in `acc`.
+
+    Raises:
+        ValueError: an argument out of its range, or thresholds of another number of channels.
+    Source: Umuroglu et al. 2017, FINN, section 4.2.2; docs/architecture.md, POST.
+    """
+    thresholds = check_thresholds(values).astype(np.int64)
+    x = _integers("an accumulator", acc, _INT32_MIN, _INT32_MAX)
+    channels, count = thresholds.shape
+    if x.ndim == 0 or x.shape[channel_axis] != channels:
+        raise ValueError(f"thresholds are given for {channels} channels, not for accumulators of {x.shape}")
+    x = np.moveaxis(x, channel_axis, 0)
+    flat = x.reshape(channels, -1)
+    # Channel k's numbers are moved by k · 2^33, which keeps all of them in one ascending row.
+    moved = (np.arange(channels, dtype=np.int64) << 33)[:, None]
+    counts = np.searchsorted((thresholds + moved).ravel(), (flat + moved).ravel(), side="right")
+    counts = counts.reshape(flat.shape) - np.arange(channels)[:, None] * count
+    result = (low + step * counts).astype(np.int32)
+    return np.moveaxis(result.reshape(x.shape), 0, channel_axis)
 
 
 def quantize_multiplier(real: float) -> tuple[int, int]:

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .formats import Format, FormatKind
-from .layers import Conv, Flatten, Layer, Linear, MaxPool, Requantize, window_count
+from .layer_parts import window_count
+from .layers import Conv, Flatten, Layer, Linear, MaxPool, Requantize
 from .network import Network, Tensor
 from .numerics import Rounding, quantize_multiplier
 from .reference import run_layer, run_reference

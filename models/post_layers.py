@@ -1,0 +1,104 @@
+"""The layers that make activations of accumulators: rescaling by channel, and counting thresholds."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .layer_parts import OneInput, check_multipliers, check_rounding
+from .numerics import Rounding, check_thresholds
+
+__all__ = ["Requantize", "Thresholds"]
+
+_INT32_MIN, _INT32_MAX = -(1 << 31), (1 << 31) - 1
+
+
+def _plain(where: str, name: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ValueError(f"{where}: {name} must be an integer, not {value!r}") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Requantize(OneInput):
+    """Accumulators as activations: rescaled by channel, moved by the output's zero point, clamped.
+
+    The arithmetic is `numerics.requantize`. A ReLU is a `low` at the zero point.
+    """
+
+    kind: ClassVar[str] = "requantize"
+    multiplier: NDArray[np.int32]
+    """Q0.31, 0..2^31 − 1, shape (K,)."""
+    shift: NDArray[np.int32]
+    """0..31, shape (K,)."""
+    rounding: Rounding
+    low: int
+    high: int
+    bias: NDArray[np.int32] | None = None
+    """Added before rescaling, shape (K,); None adds nothing. After an AvgPool of n pixels, −n times the
+    pool's input zero point."""
+
+    def __post_init__(self) -> None:
+        where = f"layer {self.name}"
+        multiplier, shift = check_multipliers(where, self.multiplier, self.shift)
+        object.__setattr__(self, "multiplier", multiplier)
+        object.__setattr__(self, "shift", shift)
+        object.__setattr__(self, "rounding", check_rounding(where, self.rounding))
+        for name in ("low", "high"):
+            object.__setattr__(self, name, _plain(where, name, getattr(self, name)))
+        if self.low > self.high:
+            raise ValueError(f"{where}: low must not be above high, not {self.low} and {self.high}")
+        if self.bias is None:
+            return
+        bias = np.asarray(self.bias)
+        if bias.shape != multiplier.shape or bias.dtype.kind not in "iu":
+            raise ValueError(f"{where}: bias must be {multiplier.size} integers, one for each multiplier")
+        least, most = int(bias.min()), int(bias.max())
+        if least < _INT32_MIN or most > _INT32_MAX:
+            raise ValueError(
+                f"{where}: bias must be from {_INT32_MIN} to {_INT32_MAX}, not "
+                f"{least if least < _INT32_MIN else most}"
+            )
+        copy = bias.astype(np.int32)
+        copy.flags.writeable = False
+        object.__setattr__(self, "bias", copy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Thresholds(OneInput):
+    """Accumulators as activations: low + step · (how many of the channel's thresholds t have acc ≥ t).
+
+    The arithmetic is `numerics.count_thresholds`. A binary output has one threshold a channel, low −1
+    and step 2; a ternary one usually two, low −1 and step 1. Thresholds no accumulator reaches (2^31 − 1)
+    or all do (−2^31) are allowed.
+    """
+
+    kind: ClassVar[str] = "thresholds"
+    values: NDArray[np.int32]
+    """Shape (K, T), T of 1..255; no row decreases."""
+    low: int
+    """The stored value below all thresholds."""
+    step: int
+    """1 or 2: what each threshold adds."""
+
+    def __post_init__(self) -> None:
+        where = f"layer {self.name}"
+        try:
+            values = check_thresholds(self.values)
+        except ValueError as fault:
+            raise ValueError(f"{where}: {fault}") from None
+        object.__setattr__(self, "values", values)
+        for name in ("low", "step"):
+            object.__setattr__(self, name, _plain(where, name, getattr(self, name)))
+        if self.step not in (1, 2):
+            raise ValueError(f"{where}: step must be 1 or 2, not {self.step}")
+
+    @property
+    def high(self) -> int:
+        """The stored value from the last threshold on."""
+        return self.low + self.step * int(self.values.shape[1])
