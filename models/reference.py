@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .layers import Conv, Flatten, Layer, Linear, MaxPool, Relu, Requantize
+from .layers import (
+    Add,
+    AvgPool,
+    Concat,
+    Conv,
+    Flatten,
+    Layer,
+    Linear,
+    MaxPool,
+    Relu,
+    Requantize,
+    Shuffle,
+    Thresholds,
+)
 from .network import Network
-from .numerics import requantize
+from .numerics import count_thresholds, requantize, rescale
 
 __all__ = ["run_layer", "run_reference", "trace_reference"]
 
@@ -46,33 +60,43 @@ def _run(network: Network, x: ArrayLike, keep: bool) -> dict[str, NDArray[Any]]:
             f"network {network.name}: the input must have shape (B, "
             f"{', '.join(map(str, source.shape))}), not {batch.shape}"
         )
-    last_use = {layer.input: index for index, layer in enumerate(network.layers)}
+    last_use = {name: index for index, layer in enumerate(network.layers) for name in layer.inputs}
+    last_use[network.output] = len(network.layers)
     values: dict[str, NDArray[Any]] = {network.input: batch}
     for index, layer in enumerate(network.layers):
-        values[layer.output] = run_layer(network, layer, values[layer.input])
-        if not keep and last_use[layer.input] == index and layer.input != network.output:
-            del values[layer.input]
+        values[layer.output] = run_layer(network, layer, *(values[name] for name in layer.inputs))
+        if not keep:
+            for name in {*layer.inputs, layer.output}:
+                if last_use.get(name, index) == index:
+                    del values[name]
     return values
 
 
-def run_layer(network: Network, layer: Layer, x: NDArray[Any]) -> NDArray[Any]:
-    """One layer's output for a batch of its input, shape (B, *output shape), in the format's dtype.
+def run_layer(network: Network, layer: Layer, *inputs: NDArray[Any]) -> NDArray[Any]:
+    """One layer's output for a batch of its inputs, shape (B, *output shape), in the format's dtype.
 
     Raises:
         ValueError: an accumulator leaves int32; names the layer.
     """
-    source, result = network.tensors[layer.input], network.tensors[layer.output]
+    x, result = inputs[0], network.tensors[layer.output]
+    source = network.tensors[layer.inputs[0]]
     if isinstance(layer, Conv | Linear):
         record = network.weights[layer.name]
         weights, bias = record.values, record.bias_or_zero
         most = max(abs(source.fmt.min), abs(source.fmt.max))
         if isinstance(layer, Conv):
-            acc = _conv(layer, x, weights, source.zero_point, most)
-            acc += bias.reshape(-1, 1, 1)
+            acc = _conv(layer, x, weights, network.pad_value(layer), most)
+            acc += _by_channel(bias, acc)
         else:
             acc = _matmul(weights, x.T, most).T + bias
         return _accumulators(layer, acc)
+    if isinstance(layer, AvgPool):
+        return _accumulators(layer, _pool(layer, x.astype(np.int64), source.zero_point, np.add))
+    if isinstance(layer, Add):
+        return _accumulators(layer, _add(network, layer, inputs))
     if isinstance(layer, Requantize):
+        if layer.bias is not None:
+            x = _accumulators(layer, x + _by_channel(layer.bias.astype(np.int64), x))
         return requantize(
             x,
             multiplier=layer.multiplier,
@@ -83,12 +107,41 @@ def run_layer(network: Network, layer: Layer, x: NDArray[Any]) -> NDArray[Any]:
             high=layer.high,
             channel_axis=1,
         ).astype(result.fmt.dtype)
+    if isinstance(layer, Thresholds):
+        counted = count_thresholds(x, values=layer.values, low=layer.low, step=layer.step, channel_axis=1)
+        return counted.astype(result.fmt.dtype)
+    return _move(layer, inputs, source.fmt.min, source.zero_point)
+
+
+def _move(layer: Layer, inputs: tuple[NDArray[Any], ...], least: int, zero_point: int) -> NDArray[Any]:
+    """The layers that hand stored values on."""
+    x = inputs[0]
     if isinstance(layer, MaxPool):
-        return _max_pool(layer, x, source.fmt.min)
+        return _pool(layer, x, least, np.maximum)
     if isinstance(layer, Relu):
-        return np.asarray(np.maximum(x, np.array(source.zero_point, x.dtype)))
+        return np.asarray(np.maximum(x, np.array(zero_point, x.dtype)))
+    if isinstance(layer, Concat):
+        return np.concatenate(inputs, axis=1)
+    if isinstance(layer, Shuffle):
+        parts = x.reshape(x.shape[0], layer.groups, -1, *x.shape[2:])
+        return parts.swapaxes(1, 2).reshape(x.shape)
     assert isinstance(layer, Flatten)
     return x.reshape(x.shape[0], -1)
+
+
+def _by_channel(values: NDArray[Any], x: NDArray[Any]) -> NDArray[Any]:
+    """`values`, shape (K,), so that they broadcast over x, shape (B, K, …)."""
+    return values.reshape(-1, *[1] * (x.ndim - 2))
+
+
+def _add(network: Network, layer: Add, inputs: tuple[NDArray[Any], ...]) -> NDArray[np.int64]:
+    total = np.zeros(inputs[0].shape, np.int64)
+    for place, (name, x) in enumerate(zip(layer.inputs, inputs, strict=True)):
+        real = x.astype(np.int64) - network.tensors[name].zero_point
+        total += rescale(
+            real << layer.left_shift, layer.multiplier[place], layer.shift[place], layer.rounding
+        )
+    return total
 
 
 def _accumulators(layer: Layer, acc: NDArray[np.int64]) -> NDArray[np.int32]:
@@ -102,13 +155,13 @@ def _accumulators(layer: Layer, acc: NDArray[np.int64]) -> NDArray[np.int32]:
 
 
 def _matmul(weights: NDArray[Any], columns: NDArray[Any], most: int) -> NDArray[np.int64]:
-    """The product weights @ columns, exactly, for |columns| ≤ most; shape (K, M), int64.
+    """The products weights @ columns, exactly, for |columns| ≤ most; int64, leading axes are a stack.
 
     Floating point is exact, in whatever order the sum is formed, while no partial sum can pass the
     mantissa: Σ |weight| · most < 2^24 for float32, 2^53 for float64.
     """
     flat = np.abs(weights.astype(np.int64))
-    bound = int(flat.sum(axis=1).max()) * most
+    bound = int(flat.sum(axis=-1).max()) * most
     if bound < 1 << 24:
         return (weights.astype(np.float32) @ columns.astype(np.float32)).astype(np.int64)
     if bound < 1 << 53:
@@ -118,51 +171,39 @@ def _matmul(weights: NDArray[Any], columns: NDArray[Any], most: int) -> NDArray[
 
 
 def _conv(
-    layer: Conv, x: NDArray[Any], weights: NDArray[Any], zero_point: int, most: int
+    layer: Conv, x: NDArray[Any], weights: NDArray[Any], pad_value: int, most: int
 ) -> NDArray[np.int64]:
     """Convolution sums without bias, shape (B, K, OY, OX)."""
     batch, channels = x.shape[:2]
-    outputs, _, fy_count, fx_count = weights.shape
+    outputs, depth, fy_count, fx_count = weights.shape
     top, left, bottom, right = layer.padding
     (sy, sx), (dy, dx) = layer.stride, layer.dilation
-    padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=zero_point)
+    padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=pad_value)
     oy = (padded.shape[2] - dy * (fy_count - 1) - 1) // sy + 1
     ox = (padded.shape[3] - dx * (fx_count - 1) - 1) // sx + 1
     acc = np.empty((batch, outputs, oy, ox), np.int64)
-    depth, height = channels // layer.groups, outputs // layer.groups
-    step = max(1, _CHUNK_VALUES // (depth * fy_count * fx_count * oy * ox))
+    matrices = weights.reshape(layer.groups, outputs // layer.groups, -1)
+    step = max(1, _CHUNK_VALUES // (channels * fy_count * fx_count * oy * ox))
     for start in range(0, batch, step):
-        part = padded[start : start + step]
-        for group in range(layer.groups):
-            taps = np.empty((depth, fy_count, fx_count, part.shape[0], oy, ox), x.dtype)
-            inputs = part[:, group * depth : (group + 1) * depth].transpose(1, 0, 2, 3)
-            for fy, fx in itertools.product(range(fy_count), range(fx_count)):
-                y, col = fy * dy, fx * dx
-                taps[:, fy, fx] = inputs[
-                    :, :, y : y + (oy - 1) * sy + 1 : sy, col : col + (ox - 1) * sx + 1 : sx
-                ]
-            rows = slice(group * height, (group + 1) * height)
-            sums = _matmul(
-                weights[rows].reshape(height, -1),
-                taps.reshape(depth * fy_count * fx_count, -1),
-                most,
-            )
-            acc[start : start + step, rows] = sums.reshape(height, part.shape[0], oy, ox).transpose(
-                1, 0, 2, 3
-            )
+        part = padded[start : start + step].transpose(1, 0, 2, 3)
+        taps = np.empty((channels, fy_count, fx_count, part.shape[1], oy, ox), x.dtype)
+        for fy, fx in itertools.product(range(fy_count), range(fx_count)):
+            y, col = fy * dy, fx * dx
+            taps[:, fy, fx] = part[:, :, y : y + (oy - 1) * sy + 1 : sy, col : col + (ox - 1) * sx + 1 : sx]
+        columns = taps.reshape(layer.groups, depth * fy_count * fx_count, -1)
+        sums = _matmul(matrices, columns, most).reshape(outputs, part.shape[1], oy, ox)
+        acc[start : start + step] = sums.transpose(1, 0, 2, 3)
     return acc
 
 
-def _max_pool(layer: MaxPool, x: NDArray[Any], least: int) -> NDArray[Any]:
-    """The maximum of each window; padding is the least value of the format, so it never wins."""
+def _pool(layer: MaxPool | AvgPool, x: NDArray[Any], fill: int, fold: np.ufunc) -> NDArray[Any]:
+    """What `fold` makes of each window, padded with `fill`: first along x, then along y."""
     top, left, bottom, right = layer.padding
-    (ky, kx), (sy, sx) = layer.kernel, layer.stride
-    padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=least)
-    oy = (padded.shape[2] - ky) // sy + 1
-    ox = (padded.shape[3] - kx) // sx + 1
-    result: NDArray[Any] | None = None
-    for y, col in itertools.product(range(ky), range(kx)):
-        tap = padded[:, :, y : y + (oy - 1) * sy + 1 : sy, col : col + (ox - 1) * sx + 1 : sx]
-        result = tap.copy() if result is None else np.maximum(result, tap)
-    assert result is not None
-    return result
+    result = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=fill)
+    for axis in (3, 2):
+        kernel, stride = layer.kernel[axis - 2], layer.stride[axis - 2]
+        count = (result.shape[axis] - kernel) // stride + 1
+        lines = np.moveaxis(result, axis, 0)
+        taps = (lines[tap : tap + (count - 1) * stride + 1 : stride] for tap in range(kernel))
+        result = np.moveaxis(functools.reduce(fold, taps), 0, axis)
+    return np.ascontiguousarray(result)

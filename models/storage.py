@@ -5,12 +5,12 @@ The layout, all numbers little-endian:
 | bytes | what |
 | --- | --- |
 | 0–7 | `89 42 57 4E 45 54 0D 0A` |
-| 8–11 | format version, uint32, 1 |
+| 8–11 | format version, uint32, 2; version 1, which has fewer kinds of layers, is read too |
 | 12–15 | length of the header in bytes, uint32 |
 | 16–23 | length of the arrays in bytes, uint64 |
 | 24–55 | SHA-256 of header and arrays |
 | 56– | the header: UTF-8 JSON with tensors, layers and, for each array, dtype, shape and offset |
-| then | the arrays: weight payloads, scales, biases, multipliers, shifts |
+| then | the arrays: weight payloads, scales, biases, multipliers, shifts, thresholds |
 
 A file holds no compressed parts, so reading never takes more memory than a small multiple of its size.
 """
@@ -31,7 +31,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .formats import Format
-from .layers import Conv, Flatten, Layer, Linear, MaxPool, Relu, Requantize
+from .layers import (
+    Add,
+    AvgPool,
+    Concat,
+    Conv,
+    Flatten,
+    Layer,
+    Linear,
+    MaxPool,
+    Relu,
+    Requantize,
+    Shuffle,
+    Thresholds,
+)
 from .network import Network, Tensor
 from .numerics import Rounding
 from .weights import WeightRecord
@@ -39,22 +52,34 @@ from .weights import WeightRecord
 __all__ = ["ImportModelError", "load_network", "save_network"]
 
 MAGIC = b"\x89BWNET\r\n"
-VERSION = 1
+VERSION = 2
 _PREFIX = struct.Struct("<8sIIQ32s")
 _HEADER_LIMIT = 1 << 24
 _FILE_LIMIT = 1 << 31
 _DTYPES = ("|u1", "|b1", "<i4", "<f8")
-_LAYERS: dict[str, type[Any]] = {
+_FIRST_LAYERS: dict[str, type[Any]] = {
     kind.kind: kind for kind in (Conv, Linear, MaxPool, Requantize, Relu, Flatten)
 }
-_OPTIONS = {
-    "conv": ("stride", "padding", "dilation", "groups"),
+"""What version 1 knows."""
+_LAYERS: dict[str, type[Any]] = _FIRST_LAYERS | {
+    kind.kind: kind for kind in (Thresholds, AvgPool, Add, Concat, Shuffle)
+}
+_OPTIONS: dict[str, tuple[str, ...]] = {
+    "conv": ("stride", "padding", "dilation", "groups", "pad_value"),
     "linear": (),
     "maxpool": ("kernel", "stride", "padding"),
-    "requantize": ("multiplier", "shift", "rounding", "low", "high"),
+    "avgpool": ("kernel", "stride", "padding"),
+    "requantize": ("multiplier", "shift", "rounding", "low", "high", "bias"),
+    "thresholds": ("values", "low", "step"),
     "relu": (),
     "flatten": (),
+    "add": ("multiplier", "shift", "left_shift", "rounding"),
+    "concat": (),
+    "shuffle": ("groups",),
 }
+_ARRAYS = ("multiplier", "shift", "bias", "values")
+_SINCE_2 = ("pad_value", "bias")
+"""Options that may be null, which is what version 1 means by their absence."""
 
 
 class ImportModelError(ValueError):
@@ -122,12 +147,12 @@ def save_network(network: Network, path: str | Path) -> None:
 
 
 def _layer_entry(layer: Layer, arrays: _Arrays) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "kind": layer.kind,
-        "name": layer.name,
-        "input": layer.input,
-        "output": layer.output,
-    }
+    entry: dict[str, Any] = {"kind": layer.kind, "name": layer.name}
+    if isinstance(layer, Add | Concat):
+        entry["inputs"] = list(layer.inputs)
+    else:
+        entry["input"] = layer.input
+    entry["output"] = layer.output
     for option in _OPTIONS[layer.kind]:
         value = getattr(layer, option)
         if isinstance(value, np.ndarray):
@@ -180,8 +205,8 @@ def _one_line(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)[:300]
 
 
-def _read(source: Path) -> tuple[dict[str, Any], bytes]:
-    """Header and array bytes, their lengths and hash checked."""
+def _read(source: Path) -> tuple[dict[str, Any], bytes, int]:
+    """Header, array bytes and format version; lengths and hash are checked."""
     with source.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         prefix = file.read(_PREFIX.size)
@@ -190,8 +215,8 @@ def _read(source: Path) -> tuple[dict[str, Any], bytes]:
         if len(prefix) < _PREFIX.size:
             raise ValueError(f"it is cut off after {len(prefix)} bytes")
         _, version, header_bytes, array_bytes, digest = _PREFIX.unpack(prefix)
-        if version != VERSION:
-            raise ValueError(f"it has format version {version}; this release reads {VERSION}")
+        if not 1 <= version <= VERSION:
+            raise ValueError(f"it has format version {version}; this release reads 1 to {VERSION}")
         expected = _PREFIX.size + header_bytes + array_bytes
         if header_bytes > _HEADER_LIMIT or expected > _FILE_LIMIT:
             raise ValueError(
@@ -210,7 +235,7 @@ def _read(source: Path) -> tuple[dict[str, Any], bytes]:
         header = json.loads(text.decode("utf-8"))
     except ValueError as fault:
         raise ValueError(f"its header is no JSON: {fault}") from None
-    return _expect(dict, header, "header"), arrays
+    return _expect(dict, header, "header"), arrays, version
 
 
 def _expect(kind: type[Any], value: Any, what: str) -> Any:
@@ -256,7 +281,7 @@ class _ArrayReader:
         return np.frombuffer(self._data, dtype, count, offset).reshape(shape)
 
 
-def _parse(header: Mapping[str, Any], data: bytes) -> Network:
+def _parse(header: Mapping[str, Any], data: bytes, version: int) -> Network:
     arrays = _ArrayReader(data)
     tensors: dict[str, Tensor] = {}
     for entry in _expect(list, header["tensors"], "tensors"):
@@ -272,7 +297,7 @@ def _parse(header: Mapping[str, Any], data: bytes) -> Network:
         if tensor.name in tensors:
             raise ValueError(f"tensor {tensor.name} stands twice")
         tensors[tensor.name] = tensor
-    layers = tuple(_parse_layer(e, arrays) for e in _expect(list, header["layers"], "layers"))
+    layers = tuple(_parse_layer(e, arrays, version) for e in _expect(list, header["layers"], "layers"))
     weights: dict[str, WeightRecord] = {}
     for entry in _expect(list, header["weights"], "weights"):
         record = _parse_weights(_expect(dict, entry, "a weight record"), arrays)
@@ -289,29 +314,35 @@ def _parse(header: Mapping[str, Any], data: bytes) -> Network:
     )
 
 
-def _parse_layer(entry: Any, arrays: _ArrayReader) -> Layer:
+def _parse_layer(entry: Any, arrays: _ArrayReader, version: int) -> Layer:
     table = _expect(dict, entry, "a layer")
     kind = _expect(str, table["kind"], "a layer's kind")
-    if kind not in _LAYERS:
-        raise ValueError(f"a layer's kind must be one of {', '.join(_LAYERS)}, not {kind!r:.40}")
-    values: dict[str, Any] = {
-        key: _expect(str, table[key], f"a layer's {key}") for key in ("name", "input", "output")
-    }
+    known = _LAYERS if version > 1 else _FIRST_LAYERS
+    if kind not in known:
+        raise ValueError(f"a layer's kind must be one of {', '.join(known)}, not {kind!r:.40}")
+    values: dict[str, Any] = {key: _expect(str, table[key], f"a layer's {key}") for key in ("name", "output")}
     where = f"layer {values['name']}"
+    if known[kind] in (Add, Concat):
+        names = _expect(list, table["inputs"], f"{where}: inputs")
+        values["inputs"] = tuple(_expect(str, name, f"{where}: an input") for name in names)
+    else:
+        values["input"] = _expect(str, table["input"], f"{where}: input")
     for option in _OPTIONS[kind]:
-        value = table[option]
-        if option in ("multiplier", "shift"):
-            value = arrays.get(value, f"{where}: {option}")
+        if option in _SINCE_2 and (version == 1 or table[option] is None):
+            continue
+        value, what = table[option], f"{where}: {option}"
+        if option in _ARRAYS:
+            value = arrays.get(value, what)
         elif option == "rounding":
             if value not in [r.name for r in Rounding]:
                 raise ValueError(f"{where}: rounding is no known mode: {value!r:.40}")
             value = Rounding[value]
         elif isinstance(value, list):
-            value = tuple(_expect(int, n, f"{where}: {option}") for n in value)
+            value = tuple(_expect(int, n, what) for n in value)
         else:
-            value = _expect(int, value, f"{where}: {option}")
+            value = _expect(int, value, what)
         values[option] = value
-    layer: Layer = _LAYERS[kind](**values)
+    layer: Layer = known[kind](**values)
     return layer
 
 
