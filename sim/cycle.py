@@ -14,7 +14,7 @@ from ..mapper.isa import Opcode, Unit
 from ..mapper.machine import MemoryTiming
 from ..mapper.pe import PeKind
 from ..mapper.program import Program
-from .energy import COMPONENTS, load_energy_table, prices
+from .energy import COMPONENTS, PRODUCTS, load_energy_table, prices
 from .events import MEMORIES, OPERANDS, Events, count_events
 from .result import LayerResult, Moved, Result
 from .stalls import CAUSES, layer_ends, layer_stalls
@@ -59,14 +59,17 @@ def _component_events(program: Program, events: Events) -> NDArray[np.int64]:
     """How many events of each of energy.COMPONENTS each layer has, (layers, components)."""
     chip = events.chip_read + events.chip_write
     dram = events.dram_read.sum(axis=1) + events.dram_write.sum(axis=1)
+    counted = (events.pe == PeKind.TERNARY) | (events.pe == PeKind.BINARY)
     columns = {
-        "multiply": np.where(events.pe == PeKind.INT8, events.products, 0),
-        "negate": np.where(events.pe == PeKind.INT8, 0, events.products),
-        "add": events.products,
-        "post": events.post_results,
+        # Where products are counted, not added up, only the count meets an int32 adder.
+        "add": np.where(counted, events.updates, events.products),
+        "post": events.rescales,
+        "compare": events.comparisons,
         "dram": dram,
         "accumulators": chip[:, MEMORIES.index("accumulators")],
     }
+    for name, kinds in PRODUCTS.items():
+        columns[name] = np.where(np.isin(events.pe, kinds), events.products, 0)
     for name in ("activation", "weight", "param", "output"):
         columns[f"{name}_buffer"] = chip[:, MEMORIES.index(name)]
     return _by_layer(program, np.stack([columns[name] for name in COMPONENTS], axis=1))

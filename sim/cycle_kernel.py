@@ -40,34 +40,37 @@ _NEVER = NEVER
 DONE, DEADLOCK, TOKEN_OVERFLOW, NO_BANK = 0, 1, 2, 3
 
 # Columns of `commands`: what timing needs of a command. `address`, `row` and `plane` are the side
-# in memory; `steps` is fx·fy·sets, and the tile's size is that of the GEOMETRY in force.
+# in memory; `steps` is fx·fy·sets, and the tile's size is that of the GEOMETRY in force. Of the OUTPUT
+# in force: `slots`, the cycles of a POST read, and `adds`, whether its results pass the adder. `run` is
+# in bytes of a LOAD or FILL, in values of a STORE.
 COLUMNS = (
-    "opcode", "wait", "post", "post_drain", "address", "row", "plane", "run", "rows", "planes",
-    "groups", "region_y", "region_x", "tile_y", "tile_x", "steps", "cols", "first", "last",
+    "opcode", "wait", "post", "post_drain", "address", "row", "plane", "run", "rows", "planes", "pack",
+    "groups", "region_y", "region_x", "tile_y", "tile_x", "steps", "cols", "first", "last", "slots", "adds",
 )  # fmt: skip
 (
-    _OP, _WAIT, _POST, _POST_DRAIN, _ADDRESS, _ROW, _PLANE, _RUN, _ROWS, _PLANES,
-    _GROUPS, _REGION_Y, _REGION_X, _TILE_Y, _TILE_X, _STEPS, _COLS, _FIRST, _LAST,
-) = range(19)  # fmt: skip
+    _OP, _WAIT, _POST, _POST_DRAIN, _ADDRESS, _ROW, _PLANE, _RUN, _ROWS, _PLANES, _PACK,
+    _GROUPS, _REGION_Y, _REGION_X, _TILE_Y, _TILE_X, _STEPS, _COLS, _FIRST, _LAST, _SLOTS, _ADDS,
+) = range(22)  # fmt: skip
 
 # Entries of `core` and of `memory`.
 CORE = (
     "bus_bytes", "max_burst", "read_outstanding", "write_outstanding", "queue", "fetch_commands",
-    "fetch_burst", "row_descriptors", "row_groups", "array_latency", "post_latency",
-    "buffer_read_latency",
+    "fetch_burst", "row_descriptors", "row_groups", "array_latency", "post_latency", "add_latency",
+    "buffer_read_latency", "token_latency",
 )  # fmt: skip
 (
     _BUS, _MAX_BURST, _READS, _WRITES, _QUEUE, _FETCH_COMMANDS,
-    _FETCH_BURST, _DESCRIPTORS, _ROW_GROUPS, _ARRAY_LATENCY, _POST_LATENCY, _BUFFER_LATENCY,
-) = range(12)  # fmt: skip
+    _FETCH_BURST, _DESCRIPTORS, _ROW_GROUPS, _ARRAY_LATENCY, _POST_LATENCY, _ADD_LATENCY,
+    _BUFFER_LATENCY, _TOKEN_LATENCY,
+) = range(14)  # fmt: skip
 MEMORY = ("read_latency", "write_latency", "beat_interval", "stall_rate", "stall_mask", "seed")
 _READ_LATENCY, _WRITE_LATENCY, _INTERVAL, _RATE, _MASK, _SEED = range(6)
 
 # Columns of `times`: cycle of dispatch, start and end of a command; `drain` is an EXEC's last write
-# by POST or a STORE's last B; then cycles in which the array issues and in which POST reads, and a
-# LOAD's R or a STORE's W beats.
-TIMES = ("dispatch", "start", "end", "drain", "issue", "post_reads", "beats")
-_T_DISPATCH, _T_START, _T_END, _T_DRAIN, _T_ISSUE, _T_READS, _T_BEATS = range(7)
+# by POST or a STORE's last B; then cycles in which the array issues and in which POST reads, a
+# LOAD's R or a STORE's W beats, and a STORE's reads of the output buffer.
+TIMES = ("dispatch", "start", "end", "drain", "issue", "post_reads", "beats", "gathers")
+_T_DISPATCH, _T_START, _T_END, _T_DRAIN, _T_ISSUE, _T_READS, _T_BEATS, _T_GATHERS = range(8)
 
 # Columns of `stalls`: 0…7 waiting for that token, then these.
 STALL_FETCH, STALL_POST, STALL_SETUP = 8, 9, 10
@@ -144,14 +147,14 @@ def _post_tokens(tokens: Any, counts: Any, mask: int, cycle: int) -> bool:
 
 
 @njit
-def _tokens_from(tokens: Any, counts: Any, mask: int) -> int:
+def _tokens_from(core: Any, tokens: Any, counts: Any, mask: int) -> int:
     """The first cycle in which every counter of `mask` is seen above zero."""
     cycle = 0
     for k in range(_TOKENS):
         if mask >> k & 1:
             if counts[k] == 0:
                 return _NEVER
-            cycle = max(cycle, tokens[k, 0] + 1)
+            cycle = max(cycle, tokens[k, 0] + core[_TOKEN_LATENCY])
     return cycle
 
 
@@ -194,10 +197,10 @@ def _run_tiles(command: Any, core: Any, start: int, banks: Any, post: Any, times
                 issue += pixels * command[_STEPS]
                 if command[_LAST]:
                     taken = max(last_issue + core[_ARRAY_LATENCY], post[0])
-                    drain = pixels * command[_COLS] * core[_ROW_GROUPS]
+                    drain = pixels * command[_COLS] * core[_ROW_GROUPS] * command[_SLOTS]
                     reads += drain
                     post[0] = taken + drain + 1
-                    post[1] = taken + drain + core[_POST_LATENCY]
+                    post[1] = taken + drain + core[_ADD_LATENCY if command[_ADDS] else _POST_LATENCY]
                     banks[banks[2]] = taken + drain + 1
                 cycle = last_issue + 1
     times[_T_END] = cycle - 1
@@ -208,21 +211,71 @@ def _run_tiles(command: Any, core: Any, start: int, banks: Any, post: Any, times
 
 
 @njit
+def _write_beats(
+    command: Any, bus: int, memory: Any, valid: int, beats: int, row: Any, write: Any, times: Any
+) -> int:
+    """The last handshake of the `beats` W beats of one burst, the first of which is valid from `valid`.
+
+    `row`: the row's first byte not yet written, and its values not yet written.
+    """
+    times[_T_BEATS] += beats
+    interval = memory[_INTERVAL]
+    if memory[_RATE] == 0 and command[_PACK] == 0:
+        done = valid + (interval - 1 if write[1] else 0) + (beats - 1) * interval
+        write[1] += beats
+        times[_T_GATHERS] += beats
+        return int(done)
+    done = 0
+    for i in range(beats):
+        gathers = _take_beat(command, bus, row)
+        times[_T_GATHERS] += gathers
+        if i > 0:
+            valid = done + (gathers if command[_PACK] else 1)
+        done = valid + stall_cycles(memory, _W, write[1]) + (interval - 1 if write[1] else 0)
+        write[1] += 1
+    return int(done)
+
+
+@njit
+def _beat_values(command: Any, bus: int, row: Any) -> int:
+    """Values in the next beat of a STORE's row: those whose bits lie in its bytes."""
+    return int(min((bus - row[0] % bus) << command[_PACK], row[1]))
+
+
+@njit
+def _gathers(command: Any, bus: int, row: Any) -> int:
+    """Reads of the output buffer that the next beat of a STORE's row takes."""
+    return 1 if command[_PACK] == 0 else (_beat_values(command, bus, row) + bus - 1) // bus
+
+
+@njit
+def _take_beat(command: Any, bus: int, row: Any) -> int:
+    """As `_gathers`; the row goes on behind the beat."""
+    gathers = _gathers(command, bus, row)
+    row[1] -= _beat_values(command, bus, row)
+    row[0] += bus - row[0] % bus
+    return gathers
+
+
+@njit
 def _run_store(command: Any, core: Any, memory: Any, start: int, write: Any, answers: Any, times: Any) -> int:
     """The cycle in which a STORE ends; fills in its `times`.
 
     `write`: AW and W handshakes so far, last B, bursts; `answers`: B of the last bursts, a ring.
     """
     bus = core[_BUS]
-    interval = memory[_INTERVAL]
     state = start + 1
+    row = np.zeros(2, np.int64)
     for plane in range(command[_PLANES]):
-        for row in range(command[_ROWS]):
-            address = command[_ADDRESS] + plane * command[_PLANE] + row * command[_ROW]
-            beat = address // bus
-            left = (address + command[_RUN] - 1) // bus - beat + 1
-            times[_T_BEATS] += left
+        for r in range(command[_ROWS]):
+            row[0] = command[_ADDRESS] + plane * command[_PLANE] + r * command[_ROW]
+            row[1] = command[_RUN]
+            beat = row[0] // bus
+            length = ((command[_RUN] << 3 >> command[_PACK]) + 7) // 8
+            left = (row[0] + length - 1) // bus - beat + 1
             data = state + 1 + core[_BUFFER_LATENCY]
+            if command[_PACK]:
+                data += _gathers(command, bus, row)
             state += 1
             while left > 0:
                 beats = min(left, core[_MAX_BURST] - beat % core[_MAX_BURST])
@@ -230,21 +283,12 @@ def _run_store(command: Any, core: Any, memory: Any, start: int, write: Any, ans
                 accepted = max(state, answers[slot] + 1) + stall_cycles(memory, _AW, write[0])
                 write[0] += 1
                 valid = max(accepted + 1, data)
-                if memory[_RATE] == 0:
-                    done = valid + (interval - 1 if write[1] else 0) + (beats - 1) * interval
-                    write[1] += beats
-                else:
-                    done = valid - 1
-                    for _ in range(beats):
-                        done += 1 + stall_cycles(memory, _W, write[1])
-                        if write[1]:
-                            done += interval - 1
-                        write[1] += 1
+                done = _write_beats(command, bus, memory, valid, beats, row, write, times)
                 write[2] = max(done + memory[_WRITE_LATENCY], write[2] + 1)
                 answers[slot] = write[2]
                 write[3] += 1
                 state = done + 1
-                data = state
+                data = done + (_gathers(command, bus, row) if command[_PACK] else 1)
                 beat += beats
                 left -= beats
     times[_T_END] = max(state, write[2] + 1)
@@ -254,7 +298,7 @@ def _run_store(command: Any, core: Any, memory: Any, start: int, write: Any, ans
 
 @njit
 def _note_wait(
-    command: Any, tokens: Any, free: int, dispatched: int, pending: int, taken: int, stalls: Any
+    command: Any, core: Any, tokens: Any, free: int, dispatched: int, pending: int, taken: int, stalls: Any
 ) -> None:
     """Nothing; lays the array's idle cycles before a command to what it waited for.
 
@@ -266,9 +310,10 @@ def _note_wait(
         cause = STALL_POST
         latest = pending + 1 if command[_OP] != _EXEC else -1
         for k in range(_TOKENS):
-            if command[_WAIT] >> k & 1 and tokens[k, 0] + 1 > latest:
+            seen = tokens[k, 0] + core[_TOKEN_LATENCY]
+            if command[_WAIT] >> k & 1 and seen > latest:
                 cause = k
-                latest = tokens[k, 0] + 1
+                latest = seen
         stalls[cause] += taken - head
 
 
@@ -345,13 +390,13 @@ def run_cycles(
         exec_at = _NEVER
         if heads[1] < tails[1]:
             k = orders[1, heads[1]]
-            exec_at = max(now, exec_free, _tokens_from(tokens, token_counts, commands[k, _WAIT]))
+            exec_at = max(now, exec_free, _tokens_from(core, tokens, token_counts, commands[k, _WAIT]))
             if commands[k, _OP] != _EXEC:
                 exec_at = max(exec_at, post[1] + 1)
         store_at = _NEVER
         if heads[2] < tails[2]:
             k = orders[2, heads[2]]
-            wait = _tokens_from(tokens, token_counts, commands[k, _WAIT])
+            wait = _tokens_from(core, tokens, token_counts, commands[k, _WAIT])
             store_at = max(now, store_free, wait)
         cycle = min(fetch_at, dispatch_at, exec_at, store_at)
 
@@ -362,7 +407,7 @@ def run_cycles(
                 if heads[0] == tails[0]:
                     break
                 k = orders[0, heads[0]]
-                wait = _tokens_from(tokens, token_counts, commands[k, _WAIT])
+                wait = _tokens_from(core, tokens, token_counts, commands[k, _WAIT])
                 at = max(now, load_from, wait)
                 if at > cycle or at >= _NEVER:
                     break
@@ -449,7 +494,8 @@ def run_cycles(
             k = orders[1, heads[1]]
             heads[1] += 1
             times[k, _T_START] = cycle
-            _note_wait(commands[k], tokens, exec_free, times[k, _T_DISPATCH], post[1], cycle, stalls[k])
+            dispatch = times[k, _T_DISPATCH]
+            _note_wait(commands[k], core, tokens, exec_free, dispatch, post[1], cycle, stalls[k])
             _take_tokens(tokens, token_counts, commands[k, _WAIT])
             if commands[k, _OP] == _EXEC:
                 if not _run_tiles(commands[k], core, cycle, banks, post, times[k], stalls[k]):

@@ -15,10 +15,12 @@ from importlib import resources
 from types import MappingProxyType
 
 from ..mapper.machine import Machine
+from ..mapper.pe import PeKind
 
 __all__ = [
     "COMPONENTS",
     "ENERGY_TITLE",
+    "PRODUCTS",
     "EnergyRow",
     "EnergyTable",
     "load_energy_table",
@@ -31,8 +33,11 @@ ENERGY_TITLE = "event energy at 45 nm"
 COMPONENTS = (
     "multiply",
     "negate",
+    "ternary",
+    "xnor",
     "add",
     "post",
+    "compare",
     "activation_buffer",
     "weight_buffer",
     "param_buffer",
@@ -40,8 +45,36 @@ COMPONENTS = (
     "accumulators",
     "dram",
 )
-"""What energy is laid to. Counts are products for `multiply` and `add`, POST results for `post`,
-bytes read and written for the rest."""
+"""What energy is laid to. Counts are products for `multiply`, `negate`, `ternary` and `xnor`, numbers
+rescaled for `post`, comparisons with a threshold for `compare`, bytes read and written for memories. `add`
+counts products, too, but lane sets where `ternary` or `xnor` has counted the products of one already."""
+
+PRODUCTS: Mapping[str, tuple[PeKind, ...]] = MappingProxyType(
+    {
+        "multiply": (PeKind.INT8, PeKind.VECTOR),
+        "negate": (PeKind.TERNARY_INT8, PeKind.BINARY_INT8),
+        "ternary": (PeKind.TERNARY,),
+        "xnor": (PeKind.BINARY,),
+    }
+)
+"""The components that are products, and of which PE kinds."""
+
+_OWN_ROWS = {
+    # item: base row, bits of its adder, bits that the item takes, status, why. No table has these.
+    "negate": (
+        "add_int8", 8, 8, "assumed",
+        "a ternary or binary weight keeps, negates or drops an activation: as an int8 addition",
+    ),
+    "ternary": (
+        "add_int8", 8, 4, "assumed",
+        "two gates and two counter bits (non-zero, negative), each as a bit of an int8 addition",
+    ),
+    "xnor": (
+        "add_int8", 8, 2, "assumed",
+        "a gate and a bit of the population count, each as a bit of an int8 addition",
+    ),
+    "compare": ("add_int32", 32, 32, "derived", "a comparison is a subtraction: as an int32 addition"),
+}  # fmt: skip
 
 _ACCESS_BITS = 64
 _NODE_NM = 45
@@ -79,7 +112,7 @@ class EnergyTable:
 
 
 def load_energy_table(overrides: Mapping[str, float] | None = None) -> EnergyTable:
-    """The table that ships, energy.csv, with `overrides` (item: pJ) in place of its rows.
+    """The table that ships, energy.csv and what follows from it, with `overrides` (item: pJ) for rows.
 
     An override may bring a new item, `sram_N` or `dram_PART`; its row is marked assumed.
 
@@ -97,12 +130,15 @@ def load_energy_table(overrides: Mapping[str, float] | None = None) -> EnergyTab
             status=line["status"],
             source=line["source"],
         )
-    for item, value in (overrides or {}).items():
+    given = dict(overrides or {})
+    for item, value in given.items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not 0 <= value < math.inf:
             raise ValueError(f"energy.{item} must be a number of picojoules ≥ 0, not {value!r}")
         kind, _, name = item.partition("_")
         sized = kind == "sram" and name.isdecimal() and int(name) > 0
+        if item in _OWN_ROWS:
+            continue
         if item in rows:
             row = dataclasses.replace(rows[item], value_pj=float(value), status="assumed", source="override")
         elif sized or (kind == "dram" and name):
@@ -115,11 +151,20 @@ def load_energy_table(overrides: Mapping[str, float] | None = None) -> EnergyTab
                 source="override",
             )
         else:
+            allowed = ", ".join(sorted({*rows, *_OWN_ROWS}))
             raise ValueError(
-                f"energy.{item} is no item of the energy table; allowed: {', '.join(sorted(rows))}, "
-                "sram_<bytes>, dram_<part>"
+                f"energy.{item} is no item of the energy table; allowed: {allowed}, sram_<bytes>, dram_<part>"
             )
         rows[item] = row
+    for item, (base, adder_bits, bits, status, source) in _OWN_ROWS.items():
+        row = rows[base]
+        rows[item] = dataclasses.replace(
+            row,
+            item=item,
+            value_pj=float(given[item]) if item in given else row.value_pj * bits / adder_bits,
+            status="assumed" if item in given or row.status == "assumed" else status,
+            source="override" if item in given else source,
+        )
     return EnergyTable(rows=MappingProxyType(rows))
 
 
@@ -176,11 +221,13 @@ def _sum(item: str, per: str, parts: list[tuple[int, EnergyRow]]) -> EnergyRow:
 
 
 def prices(machine: Machine, table: EnergyTable) -> dict[str, EnergyRow]:
-    """For each of COMPONENTS the energy of one event: a product, a POST result, or a byte.
+    """For each of COMPONENTS the energy of one event: a product, a rescaled number, or a byte.
 
     A product of int8 weights costs a multiplication and an int32 addition, one of ternary or binary
-    weights a negation in place of the multiplication; a POST result an int32 multiplication and
-    two int32 additions (bias, zero point). Accumulators are a register file a PE.
+    weights on int8 activations a negation in place of the multiplication; where activations are
+    ternary or binary, too, a product is counted and each count costs an int32 addition. A number
+    that POST rescales costs an int32 multiplication and two int32 additions (bias, zero point).
+    Accumulators are a register file a PE.
 
     Raises:
         ValueError: the table has no rows for the machine's node or its DRAM part.
@@ -197,14 +244,12 @@ def prices(machine: Machine, table: EnergyTable) -> dict[str, EnergyRow]:
     }
     found = {
         "multiply": table["mul_int8"],
-        "negate": dataclasses.replace(
-            table["add_int8"],
-            item="negate",
-            status="assumed",
-            source="a ternary or binary weight keeps, negates or drops an activation: as an int8 addition",
-        ),
+        "negate": table["negate"],
+        "ternary": table["ternary"],
+        "xnor": table["xnor"],
         "add": table["add_int32"],
         "post": _sum("post", "result", [(1, table["mul_int32"]), (2, table["add_int32"])]),
+        "compare": table["compare"],
     }
     for name, capacity in capacities.items():
         found[name] = sram_access(table, capacity, 8)

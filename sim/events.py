@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..mapper.isa import COMMAND_BYTES, LoadTarget, Opcode
+from ..mapper.isa import COMMAND_BYTES, LoadTarget, Opcode, PostMode
 from ..mapper.pe import PeKind
 from ..mapper.program import Program
-from .timing import Timing, in_force
+from .timing import Timing, in_force, read_slots
 
 __all__ = ["MEMORIES", "OPERANDS", "Events", "count_events"]
 
@@ -25,17 +25,22 @@ MEMORIES = ("activation", "weight", "param", "output", "accumulators")
 class Events:
     """Counts for each command, int64; the first axis is the command.
 
-    Every issue cycle reads two activation words in every column (a read starts at any byte), so does a
-    STORE's beat in the output buffer. A weight line is read once for each held word of a tile. Every
-    issue reads and writes one accumulator in every PE; POST reads accumulators and a parameter line.
+    Every issue cycle reads two activation words in every column (a read starts at any byte), so does
+    each read of a STORE in the output buffer. A weight line is read once for each held word of a tile.
+    Every issue reads and writes one accumulator in every PE; POST reads accumulators and a parameter
+    line, a threshold search one for each level.
     """
 
     products: NDArray[np.int64]
     """Lane products formed, useful or not, (n,)."""
     pe: NDArray[np.int64]
     """PeKind of the products, (n,)."""
-    post_results: NDArray[np.int64]
-    """Accumulators that POST takes, (n,)."""
+    updates: NDArray[np.int64]
+    """Accumulators that take a lane set's sum, (n,)."""
+    rescales: NDArray[np.int64]
+    """Numbers that POST rescales, the sums of residual adds among them, (n,)."""
+    comparisons: NDArray[np.int64]
+    """Accumulators that POST compares with a threshold, (n,)."""
     dram_read: NDArray[np.int64]
     """Bytes of R beats, (n, len(OPERANDS))."""
     dram_write: NDArray[np.int64]
@@ -62,7 +67,8 @@ def count_events(program: Program, timing: Timing) -> Events:
     source, result = program.input, program.output
     first = (f["address"] >= source.address) & (f["address"] < source.address + source.size)
     final = (f["address"] >= result.address) & (f["address"] < result.address + result.size)
-    moved = f["run"] * f["rows"] * f["planes"]
+    run = np.where(stores, -(-((f["run"] << 3) >> f["pack"]) // 8), f["run"])
+    moved = run * f["rows"] * f["planes"]
     read = timing.beats * machine.bus_bytes
     dram_read[:, OPERANDS.index("commands")] = COMMAND_BYTES
     for name, chosen in (
@@ -82,29 +88,36 @@ def count_events(program: Program, timing: Timing) -> Events:
     chip_write[:, act] = np.where(filled, moved * banks, 0)
     chip_write[:, weight] = np.where(loads & (f["target"] == LoadTarget.WEIGHT), moved, 0)
     chip_write[:, param] = np.where(loads & (f["target"] == LoadTarget.PARAM), moved, 0)
-    chip_read[:, output] = np.where(stores, timing.beats * 2 * machine.output_word_bytes, 0)
+    chip_read[:, output] = timing.gathers * (2 * machine.output_word_bytes)
     execs = opcode == Opcode.EXEC
     geometry, placed = in_force(f, Opcode.GEOMETRY), in_force(f, Opcode.OUTPUT)
     tile_y, tile_x = (np.maximum(f[name][geometry], 1) for name in ("tile_y", "tile_x"))
     steps = (f["fy"] * f["fx"] * f["sets"])[geometry]
     tiles = f["groups"] * -(-f["region_y"] // tile_y) * -(-f["region_x"] // tile_x)
     window = np.maximum((f["pool_y"] * f["pool_x"])[placed], 1)
-    updates = timing.issue * (array.rows * array.cols * accumulator)
-    taken = timing.post_reads * machine.post.lanes
+    updates = timing.issue * (array.rows * array.cols)
+    mode = np.where(execs & (placed >= 0), f["mode"][placed], PostMode.REQUANTIZE)
+    levels = f["levels"][placed]
+    reads = timing.post_reads // read_slots(mode, levels)
+    taken = reads * machine.post.lanes
+    searched = np.where(mode == PostMode.THRESHOLDS, levels, 0)
+    rescales = np.where(mode == PostMode.ADD, taken + taken // 2, np.where(searched > 0, 0, taken))
     chip_read[:, act] = timing.issue * (array.cols * 2 * machine.act_word_bytes)
     lanes = np.array([array.lanes(k) if k in array.kinds else 0 for k in PeKind], np.int64)
     words = np.array([array.sets_per_word(k) if k in array.kinds else 1 for k in PeKind], np.int64)
     pe = f["pe"][geometry]
     lines = -(-steps // words[pe])
     chip_read[:, weight] = np.where(execs, tiles * lines * (machine.weight_line_bits // 8), 0)
-    chip_read[:, param] = timing.post_reads * (machine.param_line_bits // 8)
-    chip_read[:, accumulators] = updates + taken * accumulator
-    chip_write[:, accumulators] = updates
+    chip_read[:, param] = reads * np.maximum(searched, 1) * (machine.param_line_bits // 8)
+    chip_read[:, accumulators] = (updates + taken) * accumulator
+    chip_write[:, accumulators] = updates * accumulator
     chip_write[:, output] = taken // window
     return Events(
-        products=timing.issue * (array.rows * array.cols) * lanes[pe],
+        products=updates * lanes[pe],
         pe=pe,
-        post_results=taken,
+        updates=updates,
+        rescales=rescales,
+        comparisons=taken * 3 * searched,
         dram_read=dram_read,
         dram_write=dram_write,
         chip_read=chip_read,

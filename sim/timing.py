@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..mapper.isa import TOKEN_COUNT_MAX, Opcode, Unit, unit_of
+from ..mapper.isa import TOKEN_COUNT_MAX, Opcode, PostMode, Unit, unit_of
 from ..mapper.machine import Machine, MemoryTiming
 from ..mapper.program import Program, ProgramError
 from .cycle_kernel import (
@@ -21,7 +21,16 @@ from .cycle_kernel import (
 )
 from .decode import Fields, decode_fields
 
-__all__ = ["Timing", "command_table", "core_table", "in_force", "memory_table", "time_program", "units_of"]
+__all__ = [
+    "Timing",
+    "command_table",
+    "core_table",
+    "in_force",
+    "memory_table",
+    "read_slots",
+    "time_program",
+    "units_of",
+]
 
 _NEVER_STARTED = -1
 _NO_UNIT = -1
@@ -51,9 +60,11 @@ class Timing:
     issue: NDArray[np.int64]
     """Cycles in which the array issues."""
     post_reads: NDArray[np.int64]
-    """Cycles in which POST reads accumulators."""
+    """Cycles that POST's reads of accumulators take."""
     beats: NDArray[np.int64]
     """R beats of a LOAD, W beats of a STORE."""
+    gathers: NDArray[np.int64]
+    """Reads of the output buffer by a STORE."""
     stalls: NDArray[np.int64]
     """(n, STALLS), see cycle_kernel."""
 
@@ -73,7 +84,9 @@ def core_table(machine: Machine) -> NDArray[np.int64]:
             machine.row_groups,
             machine.timing.array_latency,
             machine.timing.post_latency,
+            machine.timing.add_latency,
             machine.timing.buffer_read_latency,
+            machine.timing.token_latency,
         ],
         np.int64,
     )
@@ -113,6 +126,12 @@ def in_force(fields: Fields, opcode: Opcode) -> NDArray[np.int64]:
     return np.maximum.accumulate(np.where(fields["opcode"] == opcode, numbers, -1))
 
 
+def read_slots(mode: NDArray[np.int64], levels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Cycles of one POST read: 2 for each level of a threshold search with more than one, else 1."""
+    searches = (mode == PostMode.THRESHOLDS) & (levels > 1)
+    return np.where(searches, 2 * levels, 1)
+
+
 def command_table(fields: Fields) -> NDArray[np.int64]:
     """The kernel's table of commands, (n, len(COLUMNS)) int64.
 
@@ -135,6 +154,11 @@ def command_table(fields: Fields) -> NDArray[np.int64]:
     latched = {"tile_y": fields["tile_y"], "tile_x": fields["tile_x"], "steps": steps}
     for name, values in latched.items():
         table[:, COLUMNS.index(name)] = np.where(execs, values[geometry], 0)
+    output = in_force(fields, Opcode.OUTPUT)
+    placed = execs & (output >= 0)
+    mode = np.where(placed, fields["mode"][output], PostMode.REQUANTIZE)
+    table[:, COLUMNS.index("slots")] = np.where(execs, read_slots(mode, fields["levels"][output]), 0)
+    table[:, COLUMNS.index("adds")] = mode == PostMode.ADD
     misplaced = np.flatnonzero((opcode == Opcode.END) != (np.arange(count) == count - 1))
     if misplaced.size:
         raise ProgramError(f"command {misplaced[0]}: END must be the last command and only that")
@@ -147,6 +171,34 @@ def command_table(fields: Fields) -> NDArray[np.int64]:
             if empty.size:
                 raise ProgramError(f"command {empty[0]}: {kind.name}.{name} must not be 0")
     return table
+
+
+def _check_served(machine: Machine, fields: Fields) -> None:
+    """Nothing; refuses commands for which the machine has no hardware.
+
+    Raises:
+        ProgramError: with the command's number.
+    """
+    execs = fields["opcode"] == Opcode.EXEC
+    geometry, output = in_force(fields, Opcode.GEOMETRY), in_force(fields, Opcode.OUTPUT)
+    drains = execs & (fields["last"] > 0) & (output >= 0)
+    kinds = [int(kind) for kind in machine.array.kinds]
+    mode, levels = fields["mode"][output], fields["levels"][output]
+    modes = [int(mode) for mode in PostMode if mode != PostMode.ADD or machine.adds]
+    searches = drains & (mode == PostMode.THRESHOLDS)
+    packs = range(4 if machine.packs else 1)
+    for chosen, name, values, allowed in (
+        (execs & (geometry >= 0), "GEOMETRY.pe", fields["pe"][geometry], kinds),
+        (drains, "OUTPUT.mode", mode, modes),
+        (searches, "OUTPUT.levels", levels, range(1, 5)),
+        (fields["opcode"] == Opcode.STORE, "STORE.pack", fields["pack"], packs),
+    ):
+        wrong = np.flatnonzero(chosen & ~np.isin(values, list(allowed)))
+        if wrong.size:
+            raise ProgramError(
+                f"command {wrong[0]}: {name} must be among {', '.join(map(str, allowed))} on machine "
+                f"{machine.name}, not {values[wrong[0]]}"
+            )
 
 
 def _fault(program: Program, status: int, start: NDArray[np.int64]) -> ProgramError:
@@ -182,6 +234,7 @@ def time_program(program: Program, memory: MemoryTiming, *, compiled: bool = Tru
         ProgramError: the program never ends, or a command is one that the core does not define.
     """
     fields = decode_fields(program)
+    _check_served(program.machine, fields)
     table = command_table(fields)
     count = len(table)
     units = units_of(fields["opcode"])

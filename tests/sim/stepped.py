@@ -56,6 +56,7 @@ class Outcome:
     dispatch: dict[int, int] = field(default_factory=dict)
     issue_cycles: int = 0
     post_reads: int = 0
+    gathers: int = 0
 
 
 class Stepped:
@@ -105,6 +106,7 @@ class Stepped:
         self.store_command = -1
         self.store_rows: deque[tuple[int, int]] = deque()
         self.store_bursts: deque[int] = deque()
+        self.store_waits: deque[int] = deque()  # of the row's beats after the next
         self.beats_left = 0
         self.data_from = 0
         self.store_missing = 0
@@ -129,7 +131,7 @@ class Stepped:
             for k in range(8):
                 self.tokens[k] += mask >> k & 1
 
-        self.later.append(apply)
+        self.timers.append((self.t + self.m.timing.token_latency, apply))
 
     def ready(self, index: int) -> bool:
         wait = self.commands[index]["wait"]
@@ -157,6 +159,15 @@ class Stepped:
             found.append(beats)
             beat += beats
         return found
+
+    def gathers(self, address: int, run: int, pack: int) -> list[int]:
+        """Output buffer reads of each beat of a row of `run` values, found value by value."""
+        bus = self.m.bus_bytes
+        values: dict[int, int] = {}
+        for i in range(run):
+            beat = (address * 8 + i * (8 >> pack)) // (8 * bus)
+            values[beat] = values.get(beat, 0) + 1
+        return [-(-values[beat] // bus) for beat in sorted(values)]
 
     def row_list(self, k: Command, row: str, plane: str) -> deque[tuple[int, int]]:
         return deque(
@@ -315,7 +326,7 @@ class Stepped:
             self.later.append(self.tiles.popleft)
             done = len(self.tiles) == 1
             if k["last"]:
-                reads = pixels * k["cols"] * self.m.row_groups
+                reads = pixels * k["cols"] * self.m.row_groups * self.read_cycles()
                 job = (
                     self.t + self.m.timing.array_latency, reads, self.exec_command if done else None
                 )  # fmt: skip
@@ -345,7 +356,15 @@ class Stepped:
                     self.post(self.commands[command]["post_drain"])
                     self.out.drain[command] = self.t
 
-            self.timers.append((self.t + self.m.timing.post_latency, finish))
+            timing = self.m.timing
+            latency = timing.add_latency if self.output["mode"] == 2 else timing.post_latency
+            self.timers.append((self.t + latency, finish))
+
+    def read_cycles(self) -> int:
+        """Cycles that one read of POST takes: searches with several levels take two a level."""
+        if self.output["mode"] == 1 and self.output["levels"] > 1:
+            return 2 * self.output["levels"]
+        return 1
 
     def step_store(self) -> None:
         if self.store_state == "IDLE":
@@ -357,10 +376,15 @@ class Stepped:
         elif self.store_state == "ROW":
             address, run = self.store_rows[0]
             self.later.append(self.store_rows.popleft)
+            pack = self.commands[self.store_command]["pack"]
+            first, *waits = self.gathers(address, run, pack)
+            self.out.gathers += first + sum(waits)
+            data_from = self.t + 1 + self.m.timing.buffer_read_latency + (first if pack else 0)
             self.set(
                 store_state="AW",
-                store_bursts=self.bursts(address, run),
-                data_from=self.t + 1 + self.m.timing.buffer_read_latency,
+                store_bursts=self.bursts(address, -(-run * (8 >> pack) // 8)),
+                store_waits=deque(waits),
+                data_from=data_from,
             )
         elif self.store_state == "AW":
             if self.aw_since is None:
@@ -380,7 +404,10 @@ class Stepped:
             due = self.w_since + stall(self.mem, "W", self.w_count)
             due += self.mem.beat_interval - 1 if self.w_count else 0
             if self.t == due:
-                self.set(w_since=None, data_from=self.t + 1)
+                self.set(w_since=None)
+                if self.store_waits:
+                    self.set(data_from=self.t + self.store_waits[0])
+                    self.later.append(self.store_waits.popleft)
                 self.add("w_count", 1)
                 self.add("beats_left", -1)
                 if self.beats_left == 1:

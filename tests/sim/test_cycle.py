@@ -132,6 +132,63 @@ def test_accesses_and_traffic_of_one_command_each_are_those_of_hand_counting(
     assert result.energy_pj["dram"] == pytest.approx((9 * 32 + 32 + 64 + 48 + 12) * 64)
 
 
+@pytest.mark.parametrize(
+    ("pe", "component", "lanes", "additions"),
+    [  # 4 rows × 2 columns; words of 128 (activations) and 32 bits (weights)
+        (0, "multiply", 4, 4),
+        (1, "negate", 16, 16),
+        (2, "negate", 16, 16),
+        (3, "ternary", 16, 1),
+        (4, "xnor", 32, 1),
+        (5, "multiply", 1, 1),
+    ],
+)
+def test_products_are_laid_to_their_kind(
+    builder: ModuleType, pe: int, component: str, lanes: int, additions: int
+) -> None:
+    geometry = {"pe": pe, "tile_x": 2, "tile_y": 2, "sets": 3, "tail": 1, "fx": 1, "fy": 1}
+    run = {"region_x": 2, "region_y": 2, "groups": 1, "cols": 2, "rows_last": 4, "first": 1, "last": 1}
+    commands = [
+        Command(Opcode.GEOMETRY, geometry),
+        Command(Opcode.OUTPUT, {"pool_x": 1, "pool_y": 1, "mode": 1, "levels": 2}),
+        Command(Opcode.EXEC, {**run, "post_drain": 16}),
+        Command(Opcode.STORE, {"wait": 16, "address": 12288, "run": 21, "rows": 2, "planes": 1,
+                               "dst_row": 64, "pack": 2}),
+    ]  # fmt: skip
+    program = builder.make_program(builder.make_machine(), commands)
+    result = simulate(program)
+    issues, reads = 12, 16
+    products = {"multiply": 0.2, "negate": 0.03, "ternary": 0.015, "xnor": 0.0075}
+    for name, value in products.items():
+        count = issues * 8 * lanes if name == component else 0
+        assert result.energy_pj[name] == pytest.approx(count * value), name
+    assert result.energy_pj["add"] == pytest.approx(issues * 8 * additions * 0.1)
+    assert result.energy_pj["post"] == 0
+    assert result.energy_pj["compare"] == pytest.approx(reads * 2 * 2 * 3 * 0.1)
+    assert result.accesses["param"].read == reads * 2 * 32  # a line of two entries for each level
+    assert result.accesses["accumulators"].read == (issues * 8 + reads * 2) * 4
+    # A row is 21 values of 2 bits: 6 bytes, one beat, 3 reads of two words of 8 bytes.
+    assert result.accesses["output"].read == 2 * 3 * 2 * 8
+    assert result.traffic["outputs"].write == 2 * 6
+    # One MAC against the run's cycles with the products that this kind forms in each.
+    assert result.utilization == pytest.approx(1 / (result.cycles * 8 * lanes))
+
+
+def test_a_residual_add_rescales_two_operands_and_their_sum(builder: ModuleType) -> None:
+    commands = [
+        Command(Opcode.GEOMETRY, {"pe": 5, "tile_x": 4, "tile_y": 2, "sets": 1, "fx": 1, "fy": 1}),
+        Command(Opcode.OUTPUT, {"pool_x": 1, "pool_y": 2, "mode": 2}),
+        Command(Opcode.EXEC, {"region_x": 4, "region_y": 2, "groups": 1, "cols": 1, "rows_last": 4,
+                              "first": 1, "last": 1, "post_drain": 16}),
+        Command(Opcode.STORE, {"wait": 16, "address": 12288, "run": 16, "rows": 1, "planes": 1}),
+    ]  # fmt: skip
+    result = simulate(builder.make_program(builder.make_machine(), commands))
+    # 4 sums of 4 rows from 8 pixels: 32 operands and 16 sums, each an int32 product, two additions.
+    assert result.energy_pj["post"] == pytest.approx(48 * 3.3)
+    assert result.energy_pj["compare"] == 0
+    assert result.accesses["output"].write == 16
+
+
 def test_a_slower_memory_changes_stalls_but_no_bytes_and_no_work() -> None:
     _, program = _mapped(0)
     quick = simulate(program, MemoryTiming(read_latency=1))

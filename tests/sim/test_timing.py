@@ -20,6 +20,7 @@ def _compare(timing: Timing, twin: object, commands: tuple[Command, ...]) -> Non
     assert timing.read_beats == expected["read_beats"]
     assert int(timing.issue.sum()) == expected["issue_cycles"]
     assert int(timing.post_reads.sum()) == expected["post_reads"]
+    assert int(timing.gathers.sum()) == expected["gathers"]
     for name in ("dispatch", "start", "end", "drain"):
         ours = getattr(timing, name)
         differing = {i: (int(ours[i]), c) for i, c in expected[name].items() if ours[i] != c}
@@ -77,6 +78,80 @@ def test_a_single_store_takes_the_cycles_that_hand_counting_gives(builder: Modul
     assert timing.cycles == 41
     assert int(timing.end[0]) == 42
     assert timing.read_beats == 8
+
+
+def test_a_packed_store_waits_for_the_reads_of_each_beat(builder: ModuleType) -> None:
+    # As above to ROW 29. 200 bits are 25 bytes, 4 beats of 64, 64, 64 and 8 values: 8, 8, 8, 1 reads.
+    # Data from 29 + 1 + 2 + 8 = 40 on, W 40, 48, 56, 57, B 57 + 8 = 65.
+    store = Command(Opcode.STORE, {"address": 12288, "run": 200, "rows": 1, "planes": 1, "pack": 3})
+    timing = time_program(builder.make_program(builder.make_machine(), [store]), MemoryTiming())
+    assert timing.cycles == 65
+    assert (int(timing.beats[0]), int(timing.gathers[0])) == (4, 25)
+
+
+def test_a_token_is_seen_two_cycles_after_its_post(builder: ModuleType) -> None:
+    # As above the FILL is taken at 28, ROW 29, head 30; 64 bytes are 8 beats, the last at 37.
+    commands = [
+        Command(Opcode.FILL, {"run": 64, "rows": 1, "planes": 1, "cols": 1, "post": 1}),
+        Command(Opcode.STORE, {"wait": 1, "address": 12288, "run": 8, "rows": 1, "planes": 1}),
+    ]
+    timing = time_program(builder.make_program(builder.make_machine(), commands), MemoryTiming())
+    assert (int(timing.end[0]), int(timing.start[1])) == (37, 39)
+
+
+@pytest.mark.parametrize(
+    ("output", "cycles"),
+    [
+        # 4 pixels × 2 columns × 4 rows / 2 POST lanes are 16 reads; array latency 5, POST latency 10.
+        ({"mode": 0}, 5 + 16 + 10),
+        ({"mode": 1, "levels": 1}, 5 + 16 + 10),
+        ({"mode": 1, "levels": 3}, 5 + 16 * 6 + 10),
+        ({"mode": 2, "pool_y": 2}, 5 + 16 + 19),
+    ],
+)
+def test_a_drain_takes_the_cycles_of_its_mode(
+    builder: ModuleType, output: dict[str, int], cycles: int
+) -> None:
+    commands = [
+        Command(Opcode.GEOMETRY, {"tile_x": 2, "tile_y": 2, "sets": 3, "fx": 1, "fy": 1}),
+        Command(Opcode.OUTPUT, {"pool_x": 1, "pool_y": 1, **output}),
+        Command(
+            Opcode.EXEC,
+            {"region_x": 2, "region_y": 2, "groups": 1, "cols": 2, "first": 1, "last": 1, "post_drain": 16},
+        ),
+        Command(Opcode.STORE, {"wait": 16, "address": 12288, "run": 8, "rows": 1, "planes": 1}),
+    ]
+    timing = time_program(builder.make_program(builder.make_machine(), commands), MemoryTiming())
+    assert int(timing.drain[2] - timing.end[2]) == cycles
+    assert int(timing.start[3] - timing.drain[2]) == 2
+
+
+def _last_run(pe: int, **output: int) -> list[Command]:
+    return [
+        Command(Opcode.GEOMETRY, {"tile_x": 1, "tile_y": 1, "sets": 1, "fx": 1, "fy": 1, "pe": pe}),
+        Command(Opcode.OUTPUT, {"pool_x": 1, "pool_y": 1, **output}),
+        Command(Opcode.EXEC, {"region_x": 1, "region_y": 1, "groups": 1, "first": 1, "last": 1, "cols": 1}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("commands", "message"),
+    [
+        (_last_run(4), r"command 2: GEOMETRY.pe must be among 0 on machine tiny, not 4"),
+        (_last_run(0, mode=2), r"command 2: OUTPUT.mode must be among 0, 1 on machine tiny, not 2"),
+        (_last_run(0, mode=1), r"command 2: OUTPUT.levels must be among 1, 2, 3, 4 on machine tiny, not 0"),
+        (
+            [Command(Opcode.STORE, {"pack": 1, "run": 1, "rows": 1, "planes": 1})],
+            r"command 0: STORE.pack must be among 0 on machine tiny, not 1",
+        ),
+    ],
+)
+def test_what_the_machine_has_no_hardware_for_is_refused(
+    builder: ModuleType, commands: list[Command], message: str
+) -> None:
+    program = builder.make_program(builder.make_machine(pes=("int8",)), commands)
+    with pytest.raises(ProgramError, match=message):
+        time_program(program, MemoryTiming())
 
 
 @pytest.mark.parametrize(
