@@ -17,6 +17,7 @@ from .control import Control
 from .execute import Execute
 from .line_buffer import LineBuffer
 from .load import Load
+from .param_buffer import ParamBuffer
 from .post import Post
 from .read_arbiter import ReadArbiter
 from .sequencer import Sequencer
@@ -155,23 +156,26 @@ class Core(Component):
                 bank.r_addr.eq(execute.act_addr + offset),
                 getattr(array, f"act_{col}").eq(bank.r_data),
             ]
-        for name, lines, line_bits, reader in (
-            ("weight", machine.weight_lines, machine.weight_line_bits, execute),
-            ("param", machine.param_lines, machine.param_line_bits, post),
-        ):
-            buffer = LineBuffer(lines=lines, line_bits=line_bits, unit_bits=machine.bus.data_bits)
-            m.submodules[name] = buffer
+        weights = LineBuffer(
+            lines=machine.weight_lines, line_bits=machine.weight_line_bits, unit_bits=machine.bus.data_bits
+        )
+        m.submodules.weight = weights
+        m.submodules.param = params = ParamBuffer(machine=machine)
+        for name, buffer in (("weight", weights), ("param", params)):
             m.d.comb += [
                 buffer.w_en.eq(getattr(load, f"{name}_en")),
                 buffer.w_line.eq(getattr(load, f"{name}_line")),
                 buffer.w_unit.eq(getattr(load, f"{name}_unit")),
                 buffer.w_data.eq(load.data),
-                buffer.r_en.eq(getattr(reader, f"{name}_en")),
-                buffer.r_line.eq(getattr(reader, f"{name}_line")),
             ]
+        for lane in range(machine.post.lanes):
+            m.d.comb += getattr(params, f"r_line_{lane}").eq(getattr(post, f"param_line_{lane}"))
         m.d.comb += [
-            array.weight_line.eq(m.submodules.weight.r_data),
-            post.param_data.eq(m.submodules.param.r_data),
+            weights.r_en.eq(execute.weight_en),
+            weights.r_line.eq(execute.weight_line),
+            array.weight_line.eq(weights.r_data),
+            params.r_en.eq(post.param_en),
+            post.param_data.eq(params.r_data),
             *(
                 getattr(array, name).eq(getattr(execute, name))
                 for name in (

@@ -91,7 +91,7 @@ class Execute(Component):
 
         # Banks and drains in flight.
         banks_in_use = Signal(2)
-        pending = Signal(3)
+        pending = Signal(4)
         opened = Signal()
         handed = Signal()
         m.d.sync += [

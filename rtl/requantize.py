@@ -1,9 +1,9 @@
-"""Requantiser: accumulator to int8, in six pipeline stages."""
+"""Requantiser: accumulator to result, in eight pipeline stages."""
 
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
-from amaranth.lib.wiring import Component, In, Out
+from amaranth.lib.wiring import Component, Flow, In, Out
 
 __all__ = ["Requantizer"]
 
@@ -12,50 +12,63 @@ DOUBLE, SINGLE, HALF_EVEN, SHIFT = range(4)
 
 
 class Requantizer(Component):
-    """acc → bias, multiply, round, zero point, clamp; latency 7, one value a cycle.
+    """acc → bias, left shift, multiply, round, zero point, clamp; latency 8, one value a cycle.
 
     Bit-exact with `models/numerics.py`. Parameters of the channel come with the accumulator; rounding, zero
     point and clamp are constant while values are in flight.
 
+    Args:
+        acc_bits: width of an accumulator.
+        scales_up: takes `left` and gives `wide`; without it there is no left shift.
+
     Ports:
-        acc: int of `acc_bits`; bias int32, multiplier int32, shift 0…31.
+        acc: int of `acc_bits`; bias int32, multiplier int32, shift 0…31, left 0…31.
         rounding, zero_point, clamp_low, clamp_high: of the OUTPUT command.
-        result: int9 within the clamp, 7 cycles later.
+        result: int9 within the clamp, 8 cycles later.
+        wide: low 32 bits of the rounded value before zero point and clamp, 8 cycles later.
     """
 
-    LATENCY = 7
+    LATENCY = 8
 
-    def __init__(self, *, acc_bits: int) -> None:
+    def __init__(self, *, acc_bits: int, scales_up: bool = False) -> None:
         if not 16 <= acc_bits <= 32:
             raise ValueError(f"acc_bits must be from 16 to 32, not {acc_bits}")
-        super().__init__(
-            {
-                "acc": In(signed(acc_bits)),
-                "bias": In(signed(32)),
-                "multiplier": In(signed(32)),
-                "shift": In(5),
-                "rounding": In(2),
-                "zero_point": In(signed(9)),
-                "clamp_low": In(signed(9)),
-                "clamp_high": In(signed(9)),
-                "result": Out(signed(9)),
-            }
-        )
+        self.scales_up = scales_up
+        ports: dict[str, Flow] = {
+            "acc": In(signed(acc_bits)),
+            "bias": In(signed(32)),
+            "multiplier": In(signed(32)),
+            "shift": In(5),
+            "rounding": In(2),
+            "zero_point": In(signed(9)),
+            "clamp_low": In(signed(9)),
+            "clamp_high": In(signed(9)),
+            "result": Out(signed(9)),
+        }
+        if scales_up:
+            ports |= {"left": In(5), "wide": Out(signed(32))}
+        super().__init__(ports)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
 
-        # 1: bias (the mapper has proved that the sum fits 32 bits).
-        x = Signal(signed(32))
-        multiplier_1 = Signal(signed(32))
-        shift_1 = Signal(5)
+        # 1: bias; 2: left shift (the mapper has proved that both results fit 32 bits).
+        biased, x = Signal(signed(32)), Signal(signed(32))
+        multiplier_0, multiplier_1 = Signal(signed(32)), Signal(signed(32))
+        shift_0, shift_1 = Signal(5), Signal(5)
         m.d.sync += [
-            x.eq(self.acc + self.bias),
-            multiplier_1.eq(self.multiplier),
-            shift_1.eq(self.shift),
+            biased.eq(self.acc + self.bias),
+            multiplier_0.eq(self.multiplier),
+            shift_0.eq(self.shift),
+            x.eq(biased),
+            multiplier_1.eq(multiplier_0),
+            shift_1.eq(shift_0),
         ]
+        if self.scales_up:
+            left = Signal(5)
+            m.d.sync += [left.eq(self.left), x.eq(biased << left)]
 
-        # 2: four 16-bit partial products, each a hardware multiplier's size.
+        # 3: four 16-bit partial products, each a hardware multiplier's size.
         low_low = Signal(32)
         low_high = Signal(signed(33))
         high_low = Signal(signed(33))
@@ -71,7 +84,7 @@ class Requantizer(Component):
             shift_2.eq(shift_1),
         ]
 
-        # 3: the 64-bit product.
+        # 4: the 64-bit product.
         product = Signal(signed(64))
         shift_3 = Signal(5)
         cross = low_high + high_low
@@ -80,7 +93,7 @@ class Requantizer(Component):
             shift_3.eq(shift_2),
         ]
 
-        # 4: TFLite's first rounding; the others shift by 31 more afterwards.
+        # 5: TFLite's first rounding; the others shift by 31 more afterwards.
         value = Signal(signed(64))
         amount = Signal(6)
         nudged = Signal(signed(64))
@@ -91,7 +104,7 @@ class Requantizer(Component):
             amount.eq(Mux(double, shift_3, shift_3 + 31)),
         ]
 
-        # 5: shift by bytes, keeping the highest bit shifted out and whether any below it was set.
+        # 6: shift by bytes, keeping the highest bit shifted out and whether any below it was set.
         coarse = Signal(signed(64))
         coarse_dropped = Signal(8)
         coarse_sticky = Signal()
@@ -113,7 +126,7 @@ class Requantizer(Component):
             fine.eq(amount[:3]),
         ]
 
-        # 6: shift by bits, then round.
+        # 7: shift by bits, then round.
         with_dropped = Cat(coarse_dropped, coarse).as_signed()
         shifted = Signal(signed(72))
         m.d.comb += shifted.eq(with_dropped >> fine)
@@ -128,7 +141,7 @@ class Requantizer(Component):
             rest.eq(coarse_sticky | shifted[:7].any() | lost_fine.any()),
         ]
 
-        # 7: increment, zero point and clamp.
+        # 8: increment, zero point and clamp.
         up = Signal()
         with m.Switch(self.rounding):
             with m.Case(DOUBLE):  # half away from zero
@@ -139,6 +152,8 @@ class Requantizer(Component):
                 m.d.comb += up.eq(half & (rest | quotient[0]))
             with m.Case(SHIFT):
                 m.d.comb += up.eq(0)
+        if self.scales_up:
+            m.d.sync += self.wide.eq(quotient[:32] + up)
         # Anything beyond 10 bits clamps alike, so saturate first and add on few bits.
         near = Signal(signed(11))
         overflow = (quotient[10:] != 0) & (~quotient[10:] != 0)

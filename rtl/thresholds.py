@@ -1,0 +1,84 @@
+"""Threshold search: how many of a channel's thresholds an accumulator reaches."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib.wiring import Component, In, Out
+
+from ..mapper.machine import Machine
+from .axi import clog2_shape
+
+__all__ = ["THRESHOLDS_A_NODE", "ThresholdSearch"]
+
+THRESHOLDS_A_NODE = 3
+THRESHOLD_BITS = 32
+
+
+class ThresholdSearch(Component):
+    """low + step · (thresholds not above the accumulator), 8 cycles after the tree's last line; a line a
+    cycle where the tree is its root alone, else one each two cycles.
+
+    A node's line holds three thresholds, so a comparison gives a digit of base 4; the digits of all levels
+    are the count. Node i's children are 4i + 1 … 4i + 4, so the digit chooses the next line.
+
+    Ports:
+        search, root, base: a line is read at t; it is the tree's root; the root's line, held while searched.
+        line: that is read at t.
+        node: the line's content at t + 1: thresholds in the low 96 bits, lowest first.
+        acc: from t + 1 until the last line's content is there.
+        low, step: constant while values are in flight; step is 1 or 2.
+        result: int9, 8 cycles after the last line's content.
+    """
+
+    LATENCY = 8
+
+    def __init__(self, *, machine: Machine) -> None:
+        lines = clog2_shape(machine.param_lines)
+        super().__init__(
+            {
+                "search": In(1),
+                "root": In(1),
+                "base": In(lines),
+                "line": Out(lines),
+                "node": In(128),
+                "acc": In(signed(machine.array.acc_bits)),
+                "low": In(signed(9)),
+                "step": In(2),
+                "result": Out(signed(9)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+
+        # t + 1: three comparisons; t + 2: the digit.
+        reached = Signal(THRESHOLDS_A_NODE)
+        for i in range(THRESHOLDS_A_NODE):
+            threshold = self.node.word_select(i, THRESHOLD_BITS).as_signed()
+            m.d.sync += reached[i].eq(self.acc >= threshold)
+        digit = Signal(2)
+        m.d.comb += digit.eq(Cat(reached[0] & (~reached[1] | reached[2]), reached[1]))
+
+        # The next line: what needs no digit is added in the cycle before it is known.
+        number = Signal(7)
+        children = Signal.like(self.line)
+        searched = Signal()
+        m.d.sync += searched.eq(self.search)
+        m.d.comb += self.line.eq(Mux(self.root, self.base, children + digit))
+        with m.If(self.search):
+            m.d.sync += number.eq(Mux(self.root, 0, (number << 2) + 1 + digit))
+        with m.If(searched):
+            m.d.sync += children.eq(self.base + 1 + (number << 2))
+
+        # t + 3: the count, delayed until the requantiser beside it is as far.
+        compared, root, root_compared = Signal(), Signal(), Signal()
+        m.d.sync += [compared.eq(searched), root.eq(self.root), root_compared.eq(root)]
+        count = Signal(8)
+        with m.If(compared):
+            m.d.sync += count.eq(Cat(digit, Mux(root_compared, 0, count[:6])))
+        for stage in range(self.LATENCY - 3):
+            delayed = Signal(8, name=f"count_{stage + 1}")
+            m.d.sync += delayed.eq(count)
+            count = delayed
+        m.d.sync += self.result.eq(self.low + Mux(self.step[1], count << 1, count))
+        return m
