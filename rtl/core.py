@@ -63,14 +63,15 @@ class Core(Component):
         }
         for name, part in parts.items():
             m.submodules[name] = part
-        self._connect_control(m, parts)
-        self._connect_queues(m, parts)
+        queues_empty = Signal(3)
+        self._connect_control(m, parts, queues_empty)
+        self._connect_queues(m, parts, queues_empty)
         self._connect_memory(m, parts)
         self._connect_operands(m, parts)
         self._connect_results(m, parts)
         return m
 
-    def _connect_control(self, m: Module, parts: dict[str, Any]) -> None:
+    def _connect_control(self, m: Module, parts: dict[str, Any], queues_empty: Signal) -> None:
         """Registers, program start and end."""
         control, sequencer = parts["control"], parts["sequencer"]
         load, store = parts["load"], parts["store"]
@@ -79,7 +80,9 @@ class Core(Component):
             sequencer.start.eq(control.start),
             sequencer.base.eq(control.base),
             sequencer.length.eq(control.length),
-            control.idle.eq(sequencer.idle & load.idle & parts["execute"].idle & store.idle),
+            control.idle.eq(
+                sequencer.idle & queues_empty.all() & load.idle & parts["execute"].idle & store.idle
+            ),
             control.error.eq(sequencer.error),
             control.error_command.eq(sequencer.error_command),
             control.write_response.eq(store.responded),
@@ -89,21 +92,25 @@ class Core(Component):
             parts["tokens"].clear.eq(control.start),
         ]
 
-    def _connect_queues(self, m: Module, parts: dict[str, Any]) -> None:
-        """Commands to the units, tokens between them."""
-        tokens = parts["tokens"]
+    def _connect_queues(self, m: Module, parts: dict[str, Any], queues_empty: Signal) -> None:
+        """Commands to the units, tokens between them.
+
+        After an unknown opcode, what waits in the queues is dropped: its tokens might never come.
+        """
+        tokens, sequencer = parts["tokens"], parts["sequencer"]
         for number, name in enumerate(("load", "execute", "store")):
             unit = parts[name]
             queue = SyncFIFO(width=COMMAND_BITS, depth=self.machine.queues.commands)
             m.submodules[f"{name}_queue"] = queue
-            source = getattr(parts["sequencer"], name)
+            source = getattr(sequencer, name)
             m.d.comb += [
                 queue.w_data.eq(source.payload),
                 queue.w_en.eq(source.valid),
                 source.ready.eq(queue.w_rdy),
                 unit.command.payload.eq(queue.r_data),
-                unit.command.valid.eq(queue.r_rdy),
-                queue.r_en.eq(unit.command.ready),
+                unit.command.valid.eq(queue.r_rdy & ~sequencer.error),
+                queue.r_en.eq(unit.command.ready | sequencer.error),
+                queues_empty[number].eq(~queue.r_rdy),
                 unit.present.eq(tokens.present),
                 getattr(tokens, f"take_{number}").eq(unit.take),
             ]
