@@ -14,7 +14,7 @@ __all__ = ["ProcessingArray"]
 
 
 class ProcessingArray(Component):
-    """All PEs in step: `array_latency` (5) cycles from an issue to its accumulators, one issue a cycle.
+    """All PEs in step: `array_latency` (7) cycles from an issue to its accumulators, one issue a cycle.
 
     An issue at t puts addresses on the buffers; activations come back at t + 2, the weight line at t + 1 of
     which the set `weight_set` is registered; `acc_*` and `weight_set` are given at t and delayed here.
@@ -108,7 +108,7 @@ class ProcessingArray(Component):
                 return masked
             return Cat(Mux(lane_wise, word.word_select(row, 8), masked[:8]), masked[8:])
 
-        # Buffers take 2 cycles, the PEs' products and sum 2 more.
+        # Buffers take 2 cycles, the PEs' products and sums 4 more.
         to_sum = machine.timing.array_latency - 1
         controls = {
             name: delayed(getattr(self, name), to_sum, name)

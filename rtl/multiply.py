@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, signed
+from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Signal, signed
 from amaranth.lib.wiring import Component, In, Out
 
 __all__ = ["Multiply8"]
 
 
 class Multiply8(Component):
-    """Signed 8 × 8 → 16 bit product, latency 1, one a cycle.
+    """Signed 8 × 8 → 16 bit product, latency 2 (operands and product are registered), one a cycle.
 
     Args:
         leaf: `inferred`, or `dsp` for the cell `bw_multiply8`, whose vendor forms and behavioural twin lie
@@ -25,7 +25,8 @@ class Multiply8(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         if self.leaf == "inferred":
-            m.d.sync += self.p.eq(self.a * self.b)
+            a, b = Signal(signed(8)), Signal(signed(8))
+            m.d.sync += [a.eq(self.a), b.eq(self.b), self.p.eq(a * b)]
         else:
             m.submodules.leaf = Instance(
                 "bw_multiply8",

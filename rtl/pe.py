@@ -1,16 +1,15 @@
-"""The processing element: lanes for every kind that the machine serves, one adder tree, accumulators."""
+"""The processing element: lanes for every kind that the machine serves, and accumulators."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
 from ..mapper.machine import Machine
 from ..mapper.pe import PeKind
-from .multiply import Multiply8
+from .bit_lanes import BitLanes
+from .integer_lanes import IntegerLanes
 
 __all__ = ["PE_BITS", "ProcessingElement", "act_bits", "weight_bits"]
 
@@ -29,26 +28,27 @@ def weight_bits(machine: Machine) -> int:
 
 
 class ProcessingElement(Component):
-    """Dot product of a lane set into an accumulator file, latency 3, one dot product a cycle.
+    """Dot product of a lane set into an accumulator file, latency 5, one dot product a cycle.
 
-    Operands at t, products at t + 1, their sum at t + 2 beside its `acc_*` controls, the accumulator at
-    t + 3. Two accumulator banks: the array adds to `acc_bank` while POST reads the other.
-
-    The first lanes multiply where the machine serves int8 weights; for ternary and binary weights they take
-    −1, 0 or 1 instead. All further lanes keep, negate or drop the activation.
+    Operands at t, their sum at t + 4 beside its `acc_*` controls, the accumulator at t + 5. Two accumulator
+    banks: the array adds to `acc_bank` while POST reads the other. Only the lanes that the machine's kinds
+    need are built: `IntegerLanes` for int8 activations, `BitLanes` for ternary and binary ones.
 
     Ports:
         pe: PeKind, constant while values are in flight.
-        act: int8 values, lane 0 in the low byte; 0 in lanes beyond a run.
-        weight: values of the kind's weight format, lane 0 in the low bits.
+        act: values of the kind's activation format, lane 0 in the low bits; zero bits beyond a run.
+        weight: values of the kind's weight format, lane 0 in the low bits; zero bits beyond a run, and for
+            VECTOR beyond lane 0.
         valid: lanes within the run.
-        acc_en, acc_fresh, acc_bank, acc_index: for the sum of two cycles ago; fresh starts at zero.
+        acc_en, acc_fresh, acc_bank, acc_index: for the operands of four cycles ago; fresh starts at zero.
         drain_en, drain_load, drain_bank, drain_index: take an accumulator into `chain_out`, else `chain_in`;
             nothing while `drain_en` is low.
     """
 
     CELL = "bw_pe"
     """Name of the module that `rtl/verilog.py` emits once and the array instantiates."""
+    SUM_LATENCY = 4
+    """Cycles from the operands to the sum that is added next."""
 
     def __init__(self, *, machine: Machine) -> None:
         array = machine.array
@@ -77,9 +77,9 @@ class ProcessingElement(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         array = self.machine.array
-        products = [self._product(m, lane) for lane in range(self.lanes)]
-        total = Signal(signed(max(len(p) for p in products) + (self.lanes - 1).bit_length()))
-        m.d.sync += total.eq(_tree(products))
+        dot = self._dot(m)
+        total = Signal(dot.shape())
+        m.d.sync += total.eq(dot)
 
         drained = Signal(signed(array.acc_bits))
         for number in range(2):
@@ -100,39 +100,29 @@ class ProcessingElement(Component):
             m.d.sync += self.chain_out.eq(Mux(self.drain_load, drained, self.chain_in))
         return m
 
-    def _product(self, m: Module, lane: int) -> Value:
-        """The registered product of one lane."""
+    def _dot(self, m: Module) -> Value:
+        """The dot product of the operands of three cycles ago."""
         array = self.machine.array
-        act = self.act[8 * lane : 8 * lane + 8].as_signed()
-        multiplies = PeKind.INT8 in array.kinds and lane < array.lanes(PeKind.INT8)
-        keep, negate = Signal(name=f"keep_{lane}"), Signal(name=f"negate_{lane}")
-        with m.Switch(self.pe):
-            if PeKind.TERNARY_INT8 in array.kinds and lane < array.lanes(PeKind.TERNARY_INT8):
-                with m.Case(PeKind.TERNARY_INT8.value):
-                    m.d.comb += [
-                        keep.eq(self.weight[2 * lane]),
-                        negate.eq(self.weight[2 * lane + 1]),
-                    ]
-            if PeKind.BINARY_INT8 in array.kinds and lane < array.lanes(PeKind.BINARY_INT8):
-                with m.Case(PeKind.BINARY_INT8.value):
-                    m.d.comb += [keep.eq(1), negate.eq(~self.weight[lane])]
-        if not multiplies:
-            product = Signal(signed(9), name=f"product_{lane}")
-            m.d.sync += product.eq(Mux(keep, Mux(negate, -act, act), 0))
-            return product
-        m.submodules[f"lane_{lane}"] = multiply = Multiply8(leaf=array.multiplier)
-        unit = Cat(keep, (keep & negate).replicate(7))  # −1, 0 or 1
-        factor = self.weight[8 * lane : 8 * lane + 8]
-        if len(array.kinds) > 1:
-            factor = Mux(self.pe == PeKind.INT8, factor, unit)
-        m.d.comb += [multiply.a.eq(act), multiply.b.eq(factor)]
-        return multiply.p
-
-
-def _tree(values: Sequence[Value]) -> Value:
-    """Sum of `values` as a balanced tree."""
-    values = list(values)
-    while len(values) > 1:
-        pairs = [values[i] + values[i + 1] for i in range(0, len(values) - 1, 2)]
-        values = pairs + values[len(values) - len(values) % 2 :]
-    return values[0]
+        bit_kinds = {kind: array.lanes(kind) for kind in array.kinds if kind.act_bits < 8}
+        dots: list[Value] = []
+        if len(bit_kinds) < len(array.kinds):
+            m.submodules.integer = integer = IntegerLanes(array=array, pe_bits=PE_BITS)
+            m.d.comb += [
+                integer.pe.eq(self.pe),
+                integer.act.eq(self.act),
+                integer.weight.eq(self.weight),
+            ]
+            dots.append(integer.dot)
+        if bit_kinds:
+            m.submodules.bits = bits = BitLanes(lanes=bit_kinds)
+            m.d.comb += [
+                bits.binary.eq(self.pe == PeKind.BINARY),
+                bits.act.eq(self.act),
+                bits.weight.eq(self.weight),
+                bits.valid.eq(self.valid),
+            ]
+            dots.append(bits.dot)
+        if len(dots) == 1:
+            return dots[0]
+        integer_dot, bits_dot = dots
+        return Mux(self.pe.matches(*(kind.value for kind in bit_kinds)), bits_dot, integer_dot)

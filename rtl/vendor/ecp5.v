@@ -1,4 +1,4 @@
-// Signed 8 × 8 product, registered once, in one MULT18X18D with its output register.
+// Signed 8 × 8 product, operands and product registered, in one MULT18X18D with its own registers.
 // The primitive itself is trusted (Yosys has no model of it); behavioural.v is its twin.
 module bw_multiply8 (
     input  wire               clk,
@@ -13,7 +13,9 @@ module bw_multiply8 (
 
     (* keep *)
     MULT18X18D #(
-        .REG_INPUTA_CLK("NONE"), .REG_INPUTB_CLK("NONE"), .REG_INPUTC_CLK("NONE"),
+        .REG_INPUTA_CLK("CLK0"), .REG_INPUTA_CE("CE0"), .REG_INPUTA_RST("RST0"),
+        .REG_INPUTB_CLK("CLK0"), .REG_INPUTB_CE("CE0"), .REG_INPUTB_RST("RST0"),
+        .REG_INPUTC_CLK("NONE"),
         .REG_PIPELINE_CLK("NONE"),
         .REG_OUTPUT_CLK("CLK0"), .REG_OUTPUT_CE("CE0"), .REG_OUTPUT_RST("RST0"),
         .CLK0_DIV("ENABLED"), .CLK1_DIV("DISABLED"), .CLK2_DIV("DISABLED"), .CLK3_DIV("DISABLED"),

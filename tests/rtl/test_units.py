@@ -23,7 +23,8 @@ TESTS = {
     "load": 2,
     "store": 2,
     "multiply": 2,
-    "pe": 2,
+    "pe": 8,
+    "popcount": 5,
     "array": 1,
     "execute": 2,
     "requantizer": 2,
@@ -50,6 +51,7 @@ def _units(given: Any) -> dict[str, Any]:
     from bitwright.rtl.load import Load
     from bitwright.rtl.multiply import Multiply8
     from bitwright.rtl.pe import ProcessingElement
+    from bitwright.rtl.popcount import PopCount
     from bitwright.rtl.post import Post
     from bitwright.rtl.read_arbiter import ReadArbiter
     from bitwright.rtl.requantize import Requantizer
@@ -69,8 +71,10 @@ def _units(given: Any) -> dict[str, Any]:
     }
     units |= {name: Requantizer(acc_bits=acc_bits) for name, acc_bits in given.REQUANTIZER_ACC_BITS.items()}
     units |= {f"sequencer_{name}": Sequencer(machine=machine) for name, machine in given.MACHINES.items()}
-    for kind in (Load, Store, ProcessingElement, Execute, Post):
-        short = "pe" if kind is ProcessingElement else kind.__name__.lower()
+    units |= {f"pe_{name}": ProcessingElement(machine=m) for name, m in given.PE_MACHINES.items()}
+    units |= {f"popcount_{lanes}": PopCount(lanes=lanes) for lanes in given.POPCOUNT_LANES}
+    for kind in (Load, Store, Execute, Post):
+        short = kind.__name__.lower()
         units |= {f"{short}_{m.name}": kind(machine=m) for m in (given.NARROW, given.WIDE)}
     return units
 

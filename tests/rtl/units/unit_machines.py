@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bitwright.mapper.machine import ArraySpec, BufferSpec, BusSpec, Machine, PostSpec, QueueSpec
+from bitwright.mapper.pe import PeKind
 
 # Two lane sets a weight word, four row groups, bursts and queues so short that all limits are met.
 NARROW = Machine(
@@ -55,6 +56,34 @@ PAIRED = replace(
     post=PostSpec(lanes=2),
 )
 
+
+def _serving(name: str, *pes: str, act_word_bits: int = 128, weight_word_bits: int = 32) -> Machine:
+    """A machine for a PE of these kinds."""
+    array = replace(
+        WIDE.array,
+        act_word_bits=act_word_bits,
+        weight_word_bits=weight_word_bits,
+        pes=pes,
+        multiplier="inferred",
+    )
+    return replace(WIDE, name=name, array=array)
+
+
+# PEs of one kind and of mixtures: with and without multipliers, with one or both uses of the bit lanes.
+PE_MACHINES = {
+    machine.name: machine
+    for machine in (
+        NARROW,
+        WIDE,
+        _serving("binary", "binary", weight_word_bits=128),
+        _serving("ternary", "ternary"),
+        _serving("bits", "ternary", "binary", act_word_bits=64, weight_word_bits=64),
+        _serving("low", "ternary_int8", "binary_int8", "binary", weight_word_bits=16),
+        _serving("vector", "vector", "ternary"),
+        _serving("all", *(kind.key for kind in PeKind)),
+    )
+}
+
 MACHINES = {machine.name: machine for machine in (NARROW, WIDE, BROAD, EAGER)}
 
 BYTE_BUFFERS = {
@@ -73,4 +102,5 @@ LINE_BUFFERS = {
 TOKEN_COUNTERS = {"takers": 3, "posters": 4}
 CONTROL_IDENTITY = 0xC0FFEE42
 ARBITER_BITS = 64
+POPCOUNT_LANES = (1, 3, 7, 32, 130)
 REQUANTIZER_ACC_BITS = {"requantizer_32": 32, "requantizer_20": 20}
