@@ -1,10 +1,12 @@
 """Where the integer network and the QAT network disagree, and why. Imports torch.
 
-Both hold the same weight and activation levels. They part in three places only: the bias is rounded to
-a whole accumulator step, the multiplier to 31 bits, and the QAT network works in float64. So a layer
-that is given equal input levels gives levels that differ by at most one, and only where the exact value
-lies within 2^−(1 + shift) + |x| · 2^−(32 + shift) of a rounding boundary (see `fold.Folded`). Later layers
-spread such a difference; a disagreement whose every layer keeps that bound is explained by rounding.
+Both hold the same weight and activation levels. Where activations are requantised to int8, they part in
+three places only: the bias is rounded to a whole accumulator step, the multiplier to 31 bits, and the QAT
+network works in float64. So a layer that is given equal input levels gives levels that differ by at most
+one, and only where the exact value lies within 2^−(1 + shift) + |x| · 2^−(32 + shift) of a rounding boundary
+(see `fold.Folded`). Where thresholds cut them, nothing is rounded (see `fold.fold_thresholds`): a level
+differs only where the exact value lies within float64's error of a cut. Later layers spread such a
+difference; a disagreement whose every layer keeps its bound is explained by rounding.
 """
 
 from __future__ import annotations
@@ -17,15 +19,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .layers import Conv, Linear, Requantize
+from .layers import Conv, Linear, Requantize, Thresholds
 from .network import Network
 from .qat import DigitsNet
+from .quantizers import LowBitQuantizer
 from .reference import run_layer, run_reference
 
 __all__ = ["Disagreement", "LayerDifference", "compare_layers", "find_disagreements"]
 
 _FLOAT_ERROR = 1e-9
 """What float64 arithmetic may add to the bound, in output steps."""
+
+_Levels = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], tuple[float, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +43,7 @@ class LayerDifference:
     largest: int
     """Largest difference in levels; 1 at most where rounding alone is the cause."""
     within_bound: bool
-    """Whether each differing value lay so near a rounding boundary that rounding explains it."""
+    """Whether each differing value lay so near a rounding boundary or a cut that rounding explains it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -65,16 +70,17 @@ class Disagreement:
         return all(layer.largest <= 1 and layer.within_bound for layer in self.layers)
 
 
-def _qat_levels(
-    model: DigitsNet, network: Network, images: NDArray[np.int8]
-) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]:
-    """For each block: its input levels, its output levels before pooling, the exact output in steps."""
+def _qat_levels(model: DigitsNet, network: Network, images: NDArray[np.int8]) -> dict[str, _Levels]:
+    """For each block: its input levels, its output levels before pooling, the exact output in steps,
+    and the cuts between its levels (none where they are rounded).
+    """
     exact = copy.deepcopy(model).double().eval()
+    exact.settle()
     source = network.tensors[network.input]
     assert source.scale is not None
     x = torch.from_numpy((images.astype(np.float64) - source.zero_point) * source.scale)
     scale, zero_point = source.scale, source.zero_point
-    found = {}
+    found: dict[str, _Levels] = {}
     with torch.no_grad():
         for name, block in exact.named_blocks():
             if name == "fc":
@@ -84,7 +90,8 @@ def _qat_levels(
             outputs = block.quantizer.levels(y).numpy().astype(np.int64)
             x = block(x)
             scale, zero_point = block.quantizer.parameters_of_range()
-            found[name] = (inputs, outputs, (y / scale).numpy() + zero_point)
+            cuts = block.quantizer.cuts if isinstance(block.quantizer, LowBitQuantizer) else ()
+            found[name] = (inputs, outputs, (y / scale).numpy() + zero_point, cuts)
     return found
 
 
@@ -103,18 +110,20 @@ def compare_layers(
     for layer in network.layers:
         if not isinstance(layer, Conv | Linear):
             continue
-        post = next(p for p in network.layers if isinstance(p, Requantize) and p.input == layer.output)
-        inputs, outputs, exact = levels[layer.name]
-        acc = run_layer(network, layer, inputs.astype(np.int8))
+        post = next(
+            p for p in network.layers if isinstance(p, Requantize | Thresholds) and p.input == layer.output
+        )
+        inputs, outputs, exact, cuts = levels[layer.name]
+        acc = run_layer(network, layer, inputs.astype(network.tensors[layer.input].fmt.dtype))
         difference = run_layer(network, post, acc).astype(np.int64) - outputs
-        along = (1, -1, *([1] * (acc.ndim - 2)))
-        shift = post.shift.astype(np.float64).reshape(along)
-        bound = 2.0 ** (-1 - shift) + np.abs(acc) * 2.0 ** (-32 - shift) + _FLOAT_ERROR
-        # A channel that `fold` left constant may be a quarter of a step off.
-        rows = network.weights[layer.name].values.reshape(shift.size, -1)
-        bound = bound + 0.25 * (~rows.any(axis=1)).reshape(along)
-        # A boundary lies half-way between two levels.
-        to_boundary = np.abs(exact - np.floor(exact) - 0.5)
+        if isinstance(post, Requantize):
+            bound = _rounding_bound(network, layer, post, acc)
+            # A boundary lies half-way between two levels.
+            to_boundary = np.abs(exact - np.floor(exact) - 0.5)
+        else:
+            difference = difference // post.step
+            bound = np.full(acc.shape, _FLOAT_ERROR)
+            to_boundary = np.min([np.abs(exact - cut) for cut in cuts], axis=0)
         off = difference != 0
         differences.append(
             LayerDifference(
@@ -125,6 +134,21 @@ def compare_layers(
             )
         )
     return tuple(differences)
+
+
+def _rounding_bound(
+    network: Network, layer: Conv | Linear, post: Requantize, acc: NDArray[np.int32]
+) -> NDArray[np.float64]:
+    """How near a rounding boundary each exact value must lie for its level to differ, in output steps."""
+    along = (1, -1, *([1] * (acc.ndim - 2)))
+    shift = post.shift.astype(np.float64)
+    rows = network.weights[layer.name].values.reshape(shift.size, -1).astype(np.int64)
+    reach = np.abs(rows).sum(axis=1) * 2.0 ** network.tensors[layer.input].fmt.bits
+    # A channel that `fold` left constant may be a quarter of a step off.
+    constant = 0.25 * (post.multiplier * 2.0 ** (-31 - shift) * reach <= 0.25)
+    steps = shift.reshape(along)
+    bound: NDArray[np.float64] = 2.0 ** (-1 - steps) + np.abs(acc.astype(np.int64)) * 2.0 ** (-32 - steps)
+    return bound + constant.reshape(along) + _FLOAT_ERROR
 
 
 def find_disagreements(

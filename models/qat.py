@@ -1,4 +1,4 @@
-"""The digits network in torch: float or with int8 fake quantisation, one module for both.
+"""The digits network in torch: float, or with the fake quantisation of any form, one module for all.
 
 Imports torch, so nothing else in this room imports it at the top.
 """
@@ -9,70 +9,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["ActivationQuantizer", "Block", "DigitsNet", "weight_levels", "weight_scale"]
+from .data import DIGITS_SCALE
+from .formats import Format, FormatKind
+from .forms import Form
+from .quantizers import ActivationQuantizer, LowBitQuantizer, fake_quantized, weight_scale
 
+__all__ = ["Block", "DigitsNet"]
 
-def weight_scale(weight: Tensor) -> Tensor:
-    """What a step of each output channel's weights is worth, shape (K,): max |w| / 127."""
-    return weight.detach().flatten(1).abs().amax(1).clamp_min(1e-8) / 127.0
-
-
-def weight_levels(weight: Tensor) -> Tensor:
-    """The stored integers of float weights, −127..127, symmetric by output channel, as floats."""
-    scale = weight_scale(weight).view(-1, *([1] * (weight.dim() - 1)))
-    return torch.round(weight / scale).clamp(-127, 127)
-
-
-def _fake_quantized(weight: Tensor) -> Tensor:
-    scale = weight_scale(weight).view(-1, *([1] * (weight.dim() - 1)))
-    return weight + (weight_levels(weight) * scale - weight).detach()
-
-
-class ActivationQuantizer(nn.Module):
-    """Rounds activations to int8 levels, asymmetric for the whole tensor; gradients pass straight on.
-
-    While `observing`, the range follows the batches' least and greatest values by an exponential
-    moving average.
-    """
-
-    low: Tensor
-    high: Tensor
-
-    def __init__(self, momentum: float = 0.1) -> None:
-        super().__init__()
-        self.momentum = momentum
-        self.observing = False
-        self.seen = False
-        self.register_buffer("low", torch.zeros(()))
-        self.register_buffer("high", torch.ones(()))
-
-    def parameters_of_range(self) -> tuple[float, int]:
-        """(scale, zero point) of the range, widened to hold 0 exactly."""
-        low, high = min(float(self.low), 0.0), max(float(self.high), 0.0)
-        scale = max(high - low, 1e-6) / 255.0
-        return scale, max(-128, min(127, round(-128 - low / scale)))
-
-    def levels(self, x: Tensor) -> Tensor:
-        """The stored integers of activations, as floats."""
-        scale, zero_point = self.parameters_of_range()
-        return (torch.round(x / scale) + zero_point).clamp(-128, 127)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`x` at the nearest levels."""
-        if self.observing:
-            with torch.no_grad():
-                rate = self.momentum if self.seen else 1.0
-                self.low += rate * (x.min() - self.low)
-                self.high += rate * (x.max() - self.high)
-                self.seen = True
-        scale, zero_point = self.parameters_of_range()
-        clipped = x.clamp((-128 - zero_point) * scale, (127 - zero_point) * scale)
-        levels = torch.round(clipped.detach() / scale)
-        return clipped + (levels * scale - clipped).detach()
+_INT8 = Format.parse("int8")
 
 
 class Block(nn.Module):
-    """Convolution or linear, batch norm where there is one, ReLU, quantiser, max pool where asked."""
+    """Convolution or linear, batch norm where there is one, ReLU, quantiser, max pool where asked.
+
+    Where activations are binary or ternary there is no ReLU, whose half of the range would be lost.
+    """
+
+    quantizer: ActivationQuantizer | LowBitQuantizer
 
     def __init__(self, core: nn.Conv2d | nn.Linear, *, norm: bool, relu: bool, pool: int) -> None:
         super().__init__()
@@ -82,34 +35,83 @@ class Block(nn.Module):
         self.pool = pool
         self.quantizer = ActivationQuantizer()
         self.quantized = False
+        self.weight_format = _INT8
+        self.pad_value = 0.0
+        """What padding inserts, real."""
+
+    @property
+    def low_bit(self) -> bool:
+        """Whether activations come out binary or ternary."""
+        return isinstance(self.quantizer, LowBitQuantizer)
+
+    def quantize(self, weights: Format, activations: Format, pad_value: float) -> None:
+        """Nothing; from here on weights and activations stand at the levels of these formats."""
+        self.quantized = True
+        self.weight_format = weights
+        self.pad_value = pad_value
+        if activations.kind != FormatKind.INT:
+            self.quantizer = LowBitQuantizer(activations)
+            self.relu = False
+
+    def gain(self) -> Tensor:
+        """What the norm multiplies by, shape (K,): γ / √(variance + ε), of its running statistics."""
+        if self.norm is None:
+            return torch.ones(self.core.weight.shape[0], dtype=self.core.weight.dtype)
+        assert self.norm.running_var is not None
+        return self.norm.weight.detach() / torch.sqrt(self.norm.running_var + self.norm.eps)
 
     def unquantized(self, x: Tensor) -> Tensor:
         """What the quantiser would get: after norm and ReLU, before the pool."""
-        weight = _fake_quantized(self.core.weight) if self.quantized else self.core.weight
+        weight = self.core.weight
+        if self.quantized:
+            weight = fake_quantized(weight, self.weight_format)
         if isinstance(self.core, nn.Conv2d):
-            y = functional.conv2d(
-                x,
-                weight,
-                self.core.bias,
-                self.core.stride,
-                self.core.padding,
-            )
+            padding = self.core.padding
+            if self.pad_value:
+                bottom, right = int(padding[0]), int(padding[1])
+                x = functional.pad(x, (right, right, bottom, bottom), value=self.pad_value)
+                padding = 0
+            y = functional.conv2d(x, weight, self.core.bias, self.core.stride, padding)
         else:
             y = functional.linear(x, weight, self.core.bias)
         if self.norm is not None:
             y = self.norm(y)
         return functional.relu(y) if self.relu else y
 
+    def settle(self, input_scale: float) -> float:
+        """What a step of the activations is worth: at least what an accumulator's step is.
+
+        Rescaling multiplies by less than 1. Sums of binary products are so small that a range of 255
+        steps would ask for more.
+
+        Args:
+            input_scale: what a step of the activations before is worth.
+        """
+        if isinstance(self.quantizer, ActivationQuantizer):
+            steps = weight_scale(self.core.weight, self.weight_format) * self.gain().abs() * input_scale
+            self.quantizer.least_scale = float(steps.max()) * (1 + 1e-6)
+        return self.quantizer.parameters_of_range()[0]
+
     def forward(self, x: Tensor) -> Tensor:
         """The block's activations, at the levels if the block is quantised."""
         y = self.unquantized(x)
-        if self.quantized:
-            y = self.quantizer(y)
+        if not self.quantized:
+            return self._pooled(y)
+        if isinstance(self.quantizer, LowBitQuantizer):
+            # The same levels as pooled last, since cutting keeps order; but the gradient goes to the
+            # greatest value of a window and not to the first of many equal levels.
+            return self.quantizer(self._pooled(y))  # type: ignore[no-any-return]
+        return self._pooled(self.quantizer(y))
+
+    def _pooled(self, y: Tensor) -> Tensor:
         return functional.max_pool2d(y, self.pool) if self.pool > 1 else y
 
 
 class DigitsNet(nn.Module):
-    """Three convolutions and a linear layer for 8×8 images: (B, 1, 8, 8) in 0..1 → logits (B, 10)."""
+    """Three convolutions and a linear layer for 8×8 images: (B, 1, 8, 8) in 0..1 → logits (B, 10).
+
+    8, 16 and 32 channels in every form, so that forms differ in nothing but formats.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,15 +123,31 @@ class DigitsNet(nn.Module):
             }
         )
         self.blocks["fc"] = Block(nn.Linear(128, 10), norm=False, relu=False, pool=1)
+        self.form: Form | None = None
+        """None while the network is float."""
 
     def named_blocks(self) -> list[tuple[str, Block]]:
         """The blocks in the order in which they run, with their names."""
         return [(name, block) for name, block in self.blocks.items() if isinstance(block, Block)]
 
-    def set_quantized(self, on: bool) -> None:
-        """Nothing; turns fake quantisation of weights and activations on or off."""
-        for _, block in self.named_blocks():
-            block.quantized = on
+    def quantize(self, form: Form) -> None:
+        """Nothing; from here on weights and activations stand at the form's levels.
+
+        The first and the last layer have int8 weights and see int8 activations, so the last hidden
+        layer's activations are int8 (as in Courbariaux et al. 2016 and Rastegari et al. 2016, whose
+        first and last layers aren't binary either).
+        """
+        self.form = form
+        pad_value = 0.0 if form.pad_value is None else float(form.pad_value)
+        blocks = [block for _, block in self.named_blocks()]
+        last = len(blocks) - 1
+        for index, block in enumerate(blocks):
+            hidden = 0 < index < last
+            block.quantize(
+                form.weights if hidden else _INT8,
+                form.activations if index < last - 1 else _INT8,
+                pad_value if hidden else 0.0,
+            )
 
     def set_observing(self, on: bool) -> None:
         """Nothing; lets the activation ranges follow the batches, or freezes them."""
@@ -142,8 +160,16 @@ class DigitsNet(nn.Module):
             if block.norm is not None:
                 block.norm.eval()
 
+    def settle(self) -> None:
+        """Nothing; brings the activations' scales up to date with weights and norms, block by block."""
+        scale = DIGITS_SCALE
+        for _, block in self.named_blocks():
+            scale = block.settle(scale)
+
     def forward(self, x: Tensor) -> Tensor:
         """Logits, shape (B, 10)."""
+        if self.form is not None:
+            self.settle()
         for name, block in self.named_blocks():
             x = block(x.flatten(1) if name == "fc" else x)
         return x

@@ -1,9 +1,9 @@
-"""Training the digits network: in float, then int8-aware, then as integers. Imports torch."""
+"""Training the digits network: in float, then at each form's levels, then as integers. Imports torch."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,40 +15,53 @@ from torch.nn import functional
 
 from .agreement import Disagreement, find_disagreements
 from .data import DIGITS_SCALE, DIGITS_ZERO_POINT, DigitsSplit, load_digits_split
-from .fold import BatchNorm, fold
-from .formats import Format
-from .layers import Conv, Flatten, Layer, Linear, MaxPool, Requantize
-from .network import Network, Tensor
-from .numerics import Rounding
-from .qat import DigitsNet, weight_levels, weight_scale
+from .export import to_network
+from .forms import FORMS, Form
+from .network import Network
+from .qat import DigitsNet
 from .reference import run_reference
-from .weights import WeightRecord
 
 __all__ = [
     "Progress",
     "TrainedDigits",
     "predict",
-    "to_network",
     "train_digits",
     "train_float",
+    "train_forms",
     "train_qat",
 ]
 
 Progress = Callable[[str, int, int], None]
-"""Called after each epoch with the phase ("float" or "int8"), epochs done, and epochs in all."""
+"""Called after each epoch with the phase ("float" or the form's name), epochs done, and epochs in all."""
 
 _BATCH = 64
-_FROZEN_PART = 0.4
-"""Part of the int8 epochs that runs with ranges and batch norm statistics frozen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Schedule:
+    """How a form is trained."""
+
+    epochs: int
+    rate: float
+    """Adam's, at the start."""
+    frozen_part: float
+    """Part of the epochs that runs with ranges and batch norm statistics frozen."""
+
+
+_INT8_SCHEDULE = _Schedule(epochs=10, rate=1e-3, frozen_part=0.4)
+_LOW_BIT_SCHEDULE = _Schedule(epochs=40, rate=6e-3, frozen_part=0.2)
+"""Few levels take more and wider steps than rounding to 256 does; chosen on a part of the training images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrainedDigits:
-    """A trained digits network in its three forms' accuracies, and the integer form itself."""
+    """One form of the digits network: accuracy in float, in training and as integers, and the integers."""
 
+    form: str
+    """A name in `forms.FORMS`."""
     network: Network
     float_accuracy: float
-    """On the test images, 0..1."""
+    """On the test images, 0..1; of the float network that the training started from."""
     qat_accuracy: float
     int_accuracy: float
     disagreements: tuple[Disagreement, ...]
@@ -134,26 +147,44 @@ def train_qat(
     model: DigitsNet,
     data: DigitsSplit,
     *,
+    form: str = "int8",
     seed: int = 0,
-    epochs: int = 10,
+    epochs: int | None = None,
     threads: int = 1,
     progress: Progress | None = None,
 ) -> DigitsNet:
-    """A copy of `model`, trained on with int8 weights and activations; evaluates in float64.
+    """A copy of `model`, trained on at the levels of a form; evaluates in float64.
 
-    Weights: −127..127, a scale for each output channel. Activations: −128..127, a scale and zero point
-    for each tensor. Ranges and batch norm statistics move in the first epochs and stand still in the
-    last ones, so what is trained last is what `to_network` turns into integers.
+    The first and the last layer have int8 weights in every form (−127..127, a scale for each output
+    channel); hidden weights are the form's, see `quantizers.weight_levels`. int8 activations have a
+    scale and zero point for each tensor. Ranges and batch norm statistics move in the first epochs and
+    stand still in the last ones, so what is trained last is what `to_network` turns into integers.
+
+    Args:
+        model: float, from `train_float`; stays as it is.
+        data: what to train on.
+        form: a name in `forms.FORMS`.
+        seed: of the images' order.
+        epochs: at least 2; None is 10 for int8 and 40 for others.
+        threads: for torch.
+        progress: called after each epoch.
 
     Raises:
-        ValueError: epochs below 2 or threads below 1.
+        ValueError: an unknown form, a model that is quantised already, epochs below 2 or threads below 1.
+    Source: Courbariaux et al. 2015 (BinaryConnect) and 2016 (BinaryNet), Li and Liu 2016 (TWN).
     """
+    chosen = _form(form)
     _check_counts(threads=threads)
+    if model.form is not None:
+        raise ValueError(f"training for a form starts from a float model, not from {model.form.name}")
+    schedule = _INT8_SCHEDULE if form == "int8" else _LOW_BIT_SCHEDULE
+    if epochs is None:
+        epochs = schedule.epochs
     if epochs < 2:
         raise ValueError(f"epochs must be at least 2, not {epochs}")
     quantized = copy.deepcopy(model)
-    quantized.set_quantized(True)
-    frozen_from = max(1, epochs - max(1, round(epochs * _FROZEN_PART)))
+    quantized.quantize(chosen)
+    frozen_from = max(1, epochs - max(1, round(epochs * schedule.frozen_part)))
 
     def before_epoch(epoch: int) -> None:
         quantized.set_observing(epoch < frozen_from)
@@ -161,9 +192,15 @@ def train_qat(
             quantized.freeze_norms()
 
     with _reproducible(seed + 1, threads):
-        _epochs(quantized, data, epochs, 1e-3, "int8", progress, before_epoch)
+        _epochs(quantized, data, epochs, schedule.rate, form, progress, before_epoch)
     quantized.set_observing(False)
     return quantized.double()
+
+
+def _form(name: str) -> Form:
+    if name not in FORMS:
+        raise ValueError(f"a form is one of {', '.join(FORMS)}, not {name!r}")
+    return FORMS[name]
 
 
 def _check_counts(**counts: int) -> None:
@@ -186,161 +223,75 @@ def predict(model: DigitsNet, images: NDArray[np.int8]) -> NDArray[np.float64]:
     return logits
 
 
-def to_network(model: DigitsNet, *, name: str = "digits", rounding: Rounding = Rounding.HALF_EVEN) -> Network:
-    """The integer network of a QAT model: batch norms folded, ReLU a clamp, each layer requantised.
-
-    Args:
-        model: from `train_qat`.
-        name: of the network.
-        rounding: half to even is what torch rounds by.
-
-    Raises:
-        ValueError: the model isn't quantised, or a layer's factors don't fit; names the layer.
-    """
-    if not all(block.quantized for _, block in model.named_blocks()):
-        raise ValueError("only a model from train_qat has integers, not a float one")
-    exact = copy.deepcopy(model).double().eval()
-    int8, int32 = Format.parse("int8"), Format.parse("int32")
-    last = Tensor(
-        name="image",
-        shape=(1, 8, 8),
-        fmt=int8,
-        scale=DIGITS_SCALE,
-        zero_point=DIGITS_ZERO_POINT,
-    )
-    tensors, layers, weights = {last.name: last}, list[Layer](), dict[str, WeightRecord]()
-
-    def add(tensor: Tensor, layer: Layer) -> Tensor:
-        tensors[tensor.name] = tensor
-        layers.append(layer)
-        return tensor
-
-    for key, block in exact.named_blocks():
-        scale, zero_point = block.quantizer.parameters_of_range()
-        low = zero_point if block.relu else int8.min
-        if block.core.weight.dim() == 2 and len(last.shape) == 3:
-            flat = _like(last, f"{key}.in", (int(np.prod(last.shape)),))
-            last = add(flat, Flatten(name=f"{key}.flatten", input=last.name, output=flat.name))
-        assert last.scale is not None
-        folded = fold(
-            weight_levels(block.core.weight).detach().numpy(),
-            weight_scale=weight_scale(block.core.weight).numpy(),
-            input_scale=last.scale,
-            input_zero_point=last.zero_point,
-            output_scale=scale,
-            bias=None if block.core.bias is None else block.core.bias.detach().numpy(),
-            norm=_norm(block.norm),
-            layer=key,
-        )
-        weights[key] = WeightRecord.dense(
-            layer=key, values=folded.values, fmt=int8, scales=folded.scales, bias=folded.bias
-        )
-        count = len(folded.bias)
-        shape = (count, *last.shape[1:])  # 3×3, padding 1: the pixels stay
-        core: Conv | Linear
-        if block.core.weight.dim() == 4:
-            core = Conv(name=key, input=last.name, output=f"{key}.acc", padding=(1, 1, 1, 1))
-        else:
-            core = Linear(name=key, input=last.name, output=f"{key}.acc")
-        acc = add(Tensor(name=core.output, shape=shape, fmt=int32), core)
-        out = Tensor(name=f"{key}.out", shape=shape, fmt=int8, scale=scale, zero_point=zero_point)
-        last = add(
-            out,
-            Requantize(
-                name=f"{key}.requantize",
-                input=acc.name,
-                output=out.name,
-                multiplier=folded.multiplier,
-                shift=folded.shift,
-                rounding=rounding,
-                low=low,
-                high=int8.max,
-            ),
-        )
-        if (pool := block.pool) > 1:
-            pooled = _like(last, f"{key}.pooled", (count, shape[1] // pool, shape[2] // pool))
-            last = add(
-                pooled,
-                MaxPool(
-                    name=f"{key}.pool",
-                    input=last.name,
-                    output=pooled.name,
-                    kernel=(pool, pool),
-                    stride=(pool, pool),
-                ),
-            )
-    return Network(
-        name=name,
-        input="image",
-        output=last.name,
-        tensors=tensors,
-        layers=tuple(layers),
-        weights=weights,
-    )
-
-
-def _like(tensor: Tensor, name: str, shape: tuple[int, ...]) -> Tensor:
-    return Tensor(
-        name=name,
-        shape=shape,
-        fmt=tensor.fmt,
-        scale=tensor.scale,
-        zero_point=tensor.zero_point,
-    )
-
-
-def _norm(norm: torch.nn.BatchNorm2d | None) -> BatchNorm | None:
-    if norm is None:
-        return None
-    assert norm.running_mean is not None and norm.running_var is not None
-
-    def array(values: torch.Tensor) -> NDArray[Any]:
-        return values.detach().double().numpy()
-
-    return BatchNorm(
-        gamma=array(norm.weight),
-        beta=array(norm.bias),
-        mean=array(norm.running_mean),
-        variance=array(norm.running_var),
-        epsilon=norm.eps,
-    )
-
-
 def train_digits(
+    *,
+    form: str = "int8",
+    seed: int = 0,
+    threads: int = 1,
+    float_epochs: int = 15,
+    qat_epochs: int | None = None,
+    progress: Progress | None = None,
+) -> TrainedDigits:
+    """A digits network of one form, trained on real images; as `train_forms`."""
+    return train_forms(
+        (form,),
+        seed=seed,
+        threads=threads,
+        float_epochs=float_epochs,
+        qat_epochs=qat_epochs,
+        progress=progress,
+    )[form]
+
+
+def train_forms(
+    forms: Iterable[str] = tuple(FORMS),
     *,
     seed: int = 0,
     threads: int = 1,
     float_epochs: int = 15,
-    qat_epochs: int = 10,
+    qat_epochs: int | None = None,
     progress: Progress | None = None,
-) -> TrainedDigits:
-    """A digits network trained on real images, its integer form, and where the forms disagree.
+) -> dict[str, TrainedDigits]:
+    """The digits network in each form, by name: trained, as integers, and where the two disagree.
+
+    All forms have the same layers and start from one float network; a form's result doesn't depend on
+    which others are trained.
 
     Args:
-        seed: same seed, same network, on one machine and library version.
+        forms: names in `forms.FORMS`.
+        seed: same seed, same networks, on one machine and library version.
         threads: for torch.
         float_epochs: at least 1.
-        qat_epochs: at least 2.
+        qat_epochs: at least 2, for every form; None is 10 for int8 and 40 for others.
         progress: called after each epoch.
 
     Raises:
-        ValueError: too few epochs or threads.
+        ValueError: an unknown form, too few epochs or threads.
     """
+    names = list(dict.fromkeys(forms))
+    for name in names:
+        _form(name)
     data = load_digits_split()
     floating = train_float(data, seed=seed, epochs=float_epochs, threads=threads, progress=progress)
-    quantized = train_qat(floating, data, seed=seed, epochs=qat_epochs, threads=threads, progress=progress)
-    network = to_network(quantized)
 
     def accuracy(logits: NDArray[Any]) -> float:
         return float(np.mean(logits.argmax(axis=1) == data.test_labels))
 
-    with _reproducible(seed, threads):
-        return TrainedDigits(
-            network=network,
-            float_accuracy=accuracy(predict(floating, data.test_images)),
-            qat_accuracy=accuracy(predict(quantized, data.test_images)),
-            int_accuracy=accuracy(run_reference(network, data.test_images)),
-            disagreements=find_disagreements(quantized, network, data.test_images),
-            test_images=data.test_images,
-            test_labels=data.test_labels,
+    results = {}
+    for name in names:
+        quantized = train_qat(
+            floating, data, form=name, seed=seed, epochs=qat_epochs, threads=threads, progress=progress
         )
+        network = to_network(quantized, name="digits" if name == "int8" else f"digits_{name}")
+        with _reproducible(seed, threads):
+            results[name] = TrainedDigits(
+                form=name,
+                network=network,
+                float_accuracy=accuracy(predict(floating, data.test_images)),
+                qat_accuracy=accuracy(predict(quantized, data.test_images)),
+                int_accuracy=accuracy(run_reference(network, data.test_images)),
+                disagreements=find_disagreements(quantized, network, data.test_images),
+                test_images=data.test_images,
+                test_labels=data.test_labels,
+            )
+    return results

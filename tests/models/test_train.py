@@ -6,9 +6,10 @@ import pytest
 import torch
 from bitwright.models.agreement import compare_layers, find_disagreements
 from bitwright.models.data import DIGITS_SCALE, DIGITS_ZERO_POINT, load_digits_split
+from bitwright.models.export import to_network
 from bitwright.models.network import Conv, Linear
 from bitwright.models.reference import run_reference
-from bitwright.models.train import TrainedDigits, predict, to_network, train_digits, train_float, train_qat
+from bitwright.models.train import TrainedDigits, predict, train_digits, train_float, train_qat
 from sklearn.datasets import load_digits
 
 
