@@ -1,19 +1,22 @@
-"""The demonstration: one small network from training to a placed core, with real data, in one go."""
+"""The demonstration: a network in all its forms, from training to placed cores, on real data."""
 
 from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+import time
 from collections.abc import Mapping
-from multiprocessing.connection import Connection
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..mapper.machine import Machine, load_machine
+from ..mapper.pe import PeKind
 from .doctor import version
 from .files import write_json, write_text
+from .forms import EVERY, compare_forms, compare_machines, form_cores
 from .progress import Phases, say
-from .stopping import Terminated, terminable
+from .stopping import terminable
 
 if TYPE_CHECKING:
     from ..models.train import TrainedDigits
@@ -22,59 +25,47 @@ __all__ = ["MACHINE", "TARGET", "run_demo"]
 
 MACHINE = "core-small"
 TARGET = "ecp5-45k"
+ALONE = ("int8", "ternary", "binary")
+"""Forms that get a core of their own."""
+SHOWN = ("int8", "binary")
+"""Forms whose run the report shows in detail."""
+PLACERS = 2
+"""Cores placed at once."""
 
 
-def _accuracy(trained: TrainedDigits) -> dict[str, Any]:
-    images = len(trained.test_images)
-    figures = {
-        "float32": trained.float_accuracy,
-        "int8-aware training (QAT)": trained.qat_accuracy,
-        "int8 integer network": trained.int_accuracy,
-    }
-    explained = sum(item.explained for item in trained.disagreements)
+def _accuracy(trained: Mapping[str, TrainedDigits]) -> dict[str, Any]:
+    first = next(iter(trained.values()))
+    images = len(first.test_images)
+    rows = [{"name": "float32", "accuracy": first.float_accuracy}]
+    for form, result in trained.items():
+        rows.append({"name": f"{form}, in training (QAT)", "accuracy": result.qat_accuracy})
+        rows.append({"name": f"{form}, integer network", "accuracy": result.int_accuracy})
+    changed = [item for result in trained.values() for item in result.disagreements]
     about = (
         f"Handwritten digits, 8 × 8 pixels (scikit-learn's copy of the UCI set): {images} test images "
-        "that no training saw. The integer network is what all that follows runs. "
+        "that no training saw. The integer networks are what all that follows runs. The low-bit forms keep "
+        "their first and last layer in int8, as the literature does. "
     )
-    if trained.disagreements:
+    if changed:
         about += (
-            f"It names another digit than the QAT network on {len(trained.disagreements)} of them; "
-            f"rounding of bias and multiplier explains {explained}."
+            "In all forms together, an integer network names another digit than its QAT network "
+            f"{len(changed)} times; rounding of bias and multiplier explains "
+            f"{sum(item.explained for item in changed)}."
         )
     else:
-        about += "It names the same digit as the QAT network on every one of them."
-    rows = [
-        {"name": name, "accuracy": value, "correct": round(value * images)} for name, value in figures.items()
-    ]
-    return {"images": images, "about": about, "rows": rows, "disagreements": len(trained.disagreements)}
+        about += "Each integer network names the same digit as its QAT network on every one of them."
+    counted = [{**row, "correct": round(float(str(row["accuracy"])) * images)} for row in rows]
+    return {"images": images, "about": about, "rows": counted, "disagreements": len(changed)}
 
 
-def _place(machine: Machine, pipe: Connection) -> None:
-    """Nothing; sends the machine's cost on the demo's part, or what went wrong. A process's main."""
-    import time
-
+def _place(machine: Machine) -> dict[str, Any]:
+    """The machine's cost on the demo's part, with the seconds it took."""
     from .synthesis import machine_cost
 
     started = time.perf_counter()
-    try:
-        with terminable():
-            cost = machine_cost(machine, TARGET, pnr=True)
-        pipe.send({**cost, "seconds": time.perf_counter() - started})
-    except Exception as fault:
-        pipe.send(fault)
-    except (KeyboardInterrupt, Terminated):
-        pass  # the parent was interrupted too and says so, or wants no result any more
-
-
-def _received(pipe: Connection) -> dict[str, Any]:
-    try:
-        cost = pipe.recv()
-    except EOFError:
-        raise RuntimeError("the process that places the core ended without a result") from None
-    if isinstance(cost, Exception):
-        raise cost
-    result: dict[str, Any] = cost
-    return result
+    with terminable():
+        cost = machine_cost(machine, TARGET, pnr=True)
+    return {**cost, "seconds": time.perf_counter() - started}
 
 
 def _tools() -> Mapping[str, str]:
@@ -83,35 +74,37 @@ def _tools() -> Mapping[str, str]:
 
 
 def run_demo(output: str | Path, *, seed: int = 0, images: int = 4) -> dict[str, Any]:
-    """The demo's result; writes report.html, result.json and digits.bw into the folder `output`.
+    """The demo's result; writes report.html, result.json and each form as `.bw` into `output`.
 
-    Trains a digits network, converts it to integers, maps it on core-small, simulates it, runs real
-    test images through the RTL in Verilator, compares bits, cycles and bytes, and places the core on
-    an ECP5. A stack with ResNet-8's shapes goes through the same model and the same RTL.
+    Trains a digits network in float and in every compressed form, converts each to integers, maps it on a
+    small core that serves them all, simulates it, runs real test images through the RTL in Verilator,
+    compares bits, cycles and bytes, and places that core and one for each of a few forms on an ECP5. A stack
+    with ResNet-8's shapes goes through the same model and the same RTL.
 
     Args:
         output: folder for the files, made as needed.
         seed: of training and weights.
-        images: test images that the RTL runs.
+        images: test images of each form that the RTL runs.
 
     Raises:
         ToolError: a hardware tool is missing or failed.
         OSError: the folder can't be written.
     """
+    from ..models.forms import FORMS
+
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
-    machine = load_machine(MACHINE)
+    cores = form_cores(load_machine(MACHINE), tuple(FORMS), ALONE)
     context = multiprocessing.get_context("spawn")
-    pipe, far_end = context.Pipe(duplex=False)
-    placing = context.Process(target=_place, args=(machine, far_end), daemon=True)
-    placing.start()
-    far_end.close()
-    try:
-        result = _run(machine, pipe, folder, seed, images)
-    finally:
-        if placing.is_alive():
-            placing.terminate()
-        placing.join()
+    with ProcessPoolExecutor(PLACERS, mp_context=context) as pool:
+        placing = {name: pool.submit(_place, core) for name, core in cores.items()}
+        try:
+            result = _run(cores, placing, folder, seed, images)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
     from .report import render_report
 
     result["report"] = str(folder / "report.html")
@@ -120,42 +113,63 @@ def run_demo(output: str | Path, *, seed: int = 0, images: int = 4) -> dict[str,
     return result
 
 
-def _run(machine: Machine, placing: Connection, folder: Path, seed: int, images: int) -> dict[str, Any]:
+def _run(
+    cores: Mapping[str, Machine],
+    placing: Mapping[str, Future[dict[str, Any]]],
+    folder: Path,
+    seed: int,
+    images: int,
+) -> dict[str, Any]:
     phases = Phases()
-    with phases.phase("train", "float, then int8-aware, then converted to integers"):
-        from ..models.train import train_digits
+    machine = cores[EVERY]
+    with phases.phase("train", "float, then each form quantisation-aware, then converted to integers"):
+        from ..models.train import train_forms
 
         def epoch(phase: str, done: int, total: int) -> None:
             if done == total:
                 say(f"{phase}: {total} epochs")
 
-        trained = train_digits(seed=seed, progress=epoch)
-        trained.network.save(folder / "digits.bw")
-        say(f"int8 accuracy {trained.int_accuracy:.1%} (float {trained.float_accuracy:.1%})")
+        trained = train_forms(seed=seed, progress=epoch)
+        networks = {form: result.network for form, result in trained.items()}
+        for form, network in networks.items():
+            network.save(folder / f"digits-{form.replace('_', '-')}.bw")
+        accuracies = {form: result.int_accuracy for form, result in trained.items()}
+        say(", ".join(f"{form} {accuracy:.1%}" for form, accuracy in accuracies.items()))
 
     with phases.phase("map"):
         from ..mapper.lower import map_network
         from ..models.zoo import random_input, resnet8_stack
 
+        programs = {
+            name: {
+                form: map_network(networks[form], core) for form in (networks if name == EVERY else [name])
+            }
+            for name, core in cores.items()
+        }
         stack = resnet8_stack(seed)
-        program, stack_program = map_network(trained.network, machine), map_network(stack, machine)
+        stack_program = map_network(stack, machine)
 
     with phases.phase("simulate", "the kernels are compiled on the first run after an install"):
         from .simulation import simulate_program
 
-        simulated, stacked = simulate_program(program)[1], simulate_program(stack_program)[1]
+        simulated = {
+            name: {form: simulate_program(program)[1] for form, program in mine.items()}
+            for name, mine in programs.items()
+        }
+        stacked = simulate_program(stack_program)[1]
 
     with phases.phase("verify in RTL", "Verilog, a Verilator build (kept for the next time), the runs"):
         from .agreement import Job, compare, summarize
 
         jobs = [
             Job(
-                name=f"test image {number}",
-                network=trained.network,
-                program=program,
-                x=trained.test_images[number],
+                name=f"{form}, test image {number}",
+                network=network,
+                program=programs[EVERY][form],
+                x=trained[form].test_images[number],
                 memory=machine.memory,
             )
+            for form, network in networks.items()
             for number in range(images)
         ]
         jobs.append(
@@ -173,36 +187,43 @@ def _run(machine: Machine, placing: Connection, folder: Path, seed: int, images:
         say(f"{verified['cases']} runs, {len(verified['failures'])} differ")
 
     with phases.phase("wait for place and route", "runs beside all of the above"):
-        cost = _received(placing)
+        costs = {name: future.result() for name, future in placing.items()}
 
     done = [*phases.done]
-    done.append({"name": "synthesis, place and route", "seconds": cost["seconds"], "note": "in parallel"})
+    spent = sum(cost["seconds"] for cost in costs.values())
+    done.append(
+        {"name": "synthesis, place and route", "seconds": spent, "note": f"{len(costs)} cores, in parallel"}
+    )
     done.append({"name": "whole demo", "seconds": phases.elapsed(), "note": ""})
     verified["about"] = (
-        f"{images} real test images of the digits network and one random image of the ResNet-8 stack, "
-        "all under cocotb in one Verilator build of the core."
+        f"{images} real test images of each form and one random image of the ResNet-8 stack, all under "
+        f"cocotb in one Verilator build of {machine.name}."
     )
     stacked["about"] = (
         "The convolution shapes of MLPerf Tiny's ResNet-8 as a plain stack: no residual adds, the "
         "average pool a max pool, weights random. Its RTL run is among the verified ones."
     )
+    floats = sum(record.values.size for record in networks[PeKind.INT8.key].weights.values())
     return {
         "kind": "demo",
-        "title": f"{trained.network.name} on {machine.name}",
-        "subtitle": "A network trained on handwritten digits, its integer form, the core that runs it, "
-        "and what that costs.",
+        "title": f"Handwritten digits in {len(networks)} forms on {MACHINE}",
+        "subtitle": "A network trained on handwritten digits, its compressed forms, the cores that run them, "
+        "and what each costs.",
         "accuracy": _accuracy(trained),
-        "simulate": simulated,
-        "stack": stacked,
+        "forms": compare_forms(trained, simulated[EVERY], floats),
+        "machines": compare_machines(cores, costs, simulated, accuracies),
+        "runs": [*(simulated[EVERY][form] for form in SHOWN), stacked],
         "verify": verified,
-        "cost": cost,
+        "costs": list(costs.values()),
         "phases": done,
         "provenance": {
             "bitwright": version(),
             "seed": seed,
-            "machine": f"{machine.name}, digest {machine.digest()}",
-            "programs": f"{program.network} {program.digest()}, "
-            f"{stack_program.network} {stack_program.digest()}",
+            "machines": ", ".join(f"{core.name} {core.digest()}" for core in cores.values()),
+            "programs": ", ".join(
+                f"{program.network} {program.digest()}"
+                for program in (*programs[EVERY].values(), stack_program)
+            ),
             "memory": dataclasses.asdict(machine.memory),
             "tools": _tools(),
         },

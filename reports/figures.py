@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["PALETTE", "bars", "stacked_bars", "timeline"]
+__all__ = ["PALETTE", "Point", "bars", "pareto", "pareto_front", "stacked_bars", "timeline"]
 
 PALETTE = (
     "#3b82c4",
@@ -183,4 +184,68 @@ def timeline(
         columnspacing=1.2,
         borderaxespad=0,
     )
+    return _svg(figure, title)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """A point of a Pareto plot: less `cost` and more `merit` are better; `series` gives its colour."""
+
+    name: str
+    series: str
+    cost: float
+    merit: float
+
+
+def pareto_front(points: Sequence[Point]) -> list[Point]:
+    """The points that no other one beats in cost without losing merit, or the reverse; by cost."""
+    front: list[Point] = []
+    for point in sorted(points, key=lambda p: (p.cost, -p.merit)):
+        if not front or point.merit > front[-1].merit:
+            front.append(point)
+    return front
+
+
+def pareto(title: str, points: Sequence[Point], cost: str, merit: str, label: Callable[[float], str]) -> str:
+    """Points by cost and merit with the front that no point beats, as SVG.
+
+    Args:
+        title: what the chart shows.
+        points: at least one.
+        cost, merit: the axes' names.
+        label: how a cost is written.
+    """
+    figure, axes = _start(3.4)
+    axes.spines["left"].set_visible(True)
+    axes.spines["left"].set_color(_INK)
+    front = pareto_front(points)
+    axes.step(
+        [p.cost for p in front], [p.merit for p in front], where="post", color=_INK, linewidth=0.8, alpha=0.6
+    )
+    series = list(dict.fromkeys(point.series for point in points))
+    for number, name in enumerate(series):
+        mine = [point for point in points if point.series == name]
+        axes.scatter(
+            [p.cost for p in mine], [p.merit for p in mine], color=PALETTE[number], s=28, label=name, zorder=3
+        )
+    for point in points:
+        axes.annotate(
+            point.name,
+            (point.cost, point.merit),
+            textcoords="offset points",
+            xytext=(5, 4),
+            color=_INK,
+            fontsize=8,
+        )
+    axes.set_xlim(left=0, right=max(point.cost for point in points) * 1.2)
+    axes.margins(y=0.15)
+    axes.xaxis.set_major_formatter(lambda value, _: label(value))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.1%}")
+    axes.set_xlabel(cost, color=_INK)
+    axes.set_ylabel(merit, color=_INK)
+    if len(series) > 1:
+        axes.legend(
+            loc="lower left", bbox_to_anchor=(0, 1.0), ncols=min(6, len(series)), frameon=False,
+            labelcolor=_INK, handlelength=1, borderaxespad=0,
+        )  # fmt: skip
     return _svg(figure, title)

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import sections
+from .form_sections import forms_fact, forms_section, machines_section
 from .page import Page, Section, render
-from .units import amount, percent
+from .units import amount
 
 __all__ = ["build_page", "clock_of", "render_report"]
 
@@ -19,7 +20,7 @@ def _flatten(results: Sequence[Result]) -> list[Result]:
     flat: list[Result] = []
     for result in results:
         if result["kind"] == "demo":
-            flat += [result["simulate"], result["stack"], result["verify"], result["cost"]]
+            flat += [*result["runs"], result["verify"], *result["costs"]]
         else:
             flat.append(result)
     return flat
@@ -101,14 +102,15 @@ def _build_page(results: Sequence[Result]) -> Page:
     facts: list[Mapping[str, str]] = []
     body: list[Section] = []
     for demo in demos:
-        last = demo["accuracy"]["rows"][-1]
-        note = f"{last['name']}, {amount(demo['accuracy']['images'])} test images"
-        facts.append({"label": "Accuracy", "value": percent(last["accuracy"]), "note": note})
+        facts.append(forms_fact(demo["forms"], demo["accuracy"]["images"]))
     if runs:
         clock, words = clock_of(runs[0], costs)
         facts += sections.total_facts(runs[0], clock, words)
-    facts += [sections.cost_fact(cost) for cost in costs]
-    body += [sections.accuracy_section(demo["accuracy"]) for demo in demos]
+    facts += [sections.cost_fact(cost) for cost in costs[:1]]
+    for demo in demos:
+        body.append(sections.accuracy_section(demo["accuracy"]))
+        body.append(forms_section(demo["forms"], demo["machines"]))
+        body.append(machines_section(demo["machines"]))
     body += [sections.verification_section(check) for check in checks]
     for number, run in enumerate(runs):
         clock, words = clock_of(run, costs)

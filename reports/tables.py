@@ -9,6 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from .form_sections import FORM_HEADS, MACHINE_HEADS, form_rows, machine_rows
 from .report import clock_of
 from .units import amount, energy, percent, seconds, size
 
@@ -207,22 +208,25 @@ def _files(value: dict[str, Any], console: Console) -> None:
 
 
 def _demo(value: dict[str, Any], console: Console) -> None:
-    accuracy = value["accuracy"]
+    images = amount(value["accuracy"]["images"])
+    console.print(_table(FORM_HEADS, form_rows(value["forms"]), title=f"Forms, on {images} test images"))
     console.print(
         _table(
-            ("network", "test accuracy"),
-            [(row["name"], percent(row["accuracy"])) for row in accuracy["rows"]],
-            title=f"Accuracy on {amount(accuracy['images'])} test images",
+            MACHINE_HEADS,
+            machine_rows(value["machines"]),
+            text=(0, 1),
+            title="Cores, at equal DRAM bandwidth",
         )
     )
-    _simulate(value["simulate"], console)
-    _simulate(value["stack"], console)
+    for part in value["runs"]:
+        hertz, words = clock_of(part, value["costs"])
+        cycles = part["total"]["cycles"]
+        console.print(
+            f"{part['network']} on {part['machine']}: {amount(cycles)} cycles, "
+            f"{seconds(cycles / hertz)} an image at {words}, "
+            f"utilization {percent(part['total']['utilization'])}"
+        )
     _verify(value["verify"], console)
-    _cost(value["cost"], console)
-    for part in (value["simulate"], value["stack"]):
-        hertz, words = clock_of(part, [value["cost"]])
-        time = seconds(part["total"]["cycles"] / hertz)
-        console.print(f"{part['network']}: {time} an image at {words}")
     console.print(
         _table(
             ("phase", "seconds"),

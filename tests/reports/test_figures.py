@@ -13,6 +13,13 @@ CHARTS = {
         "Timeline", {"LOAD": [(0, 5, 0), (5, 9, 1)], "STORE": []}, ["conv1", "conv2"], 10
     ),
 }
+POINTS = [
+    figures.Point(name="slow", series="a", cost=9.0, merit=0.99),
+    figures.Point(name="beaten", series="a", cost=5.0, merit=0.90),
+    figures.Point(name="fast", series="b", cost=1.0, merit=0.90),
+    figures.Point(name="worse", series="b", cost=1.0, merit=0.80),
+]
+CHARTS["pareto"] = lambda: figures.pareto("Accuracy", POINTS, "time", "accuracy", str)
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -38,3 +45,8 @@ def test_a_part_that_is_zero_everywhere_is_not_in_the_legend() -> None:
 
 def test_a_title_is_escaped() -> None:
     assert "<title>Energy &lt;by&gt; part</title>" in CHARTS["bars"]()
+
+
+def test_a_pareto_front_has_no_point_that_another_beats() -> None:
+    front = figures.pareto_front(POINTS)
+    assert [point.name for point in front] == ["fast", "slow"]
