@@ -254,7 +254,7 @@ def _take_beat(command: Any, bus: int, row: Any) -> int:
     gathers = _gathers(command, bus, row)
     row[1] -= _beat_values(command, bus, row)
     row[0] += bus - row[0] % bus
-    return gathers
+    return int(gathers)
 
 
 @njit

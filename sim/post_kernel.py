@@ -53,7 +53,7 @@ def requantize_one(
 ) -> int:
     """The int8 result of one accumulator; (acc + bias) · 2^left must fit int32."""
     scaled = rescale_one((acc + bias) << left, multiplier, shift, rounding)
-    return min(max(scaled + zero, low), high)
+    return int(min(max(scaled + zero, low), high))
 
 
 @njit
@@ -90,7 +90,8 @@ def _rescale_entry(acc: int, params: Any, line: int, start: int, rounding: int) 
     """The accumulator rescaled with bias, left shift, multiplier and shift of one parameter entry."""
     row = line % params.shape[0]
     moved = (acc + _word(params, row, start)) << (int(params[row, start + 9]) & 31)
-    return rescale_one(moved, _word(params, row, start + 4), int(params[row, start + 8]) & 31, rounding)
+    multiplier, shift = _word(params, row, start + 4), int(params[row, start + 8]) & 31
+    return int(rescale_one(moved, multiplier, shift, rounding))
 
 
 @njit
