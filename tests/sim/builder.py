@@ -207,7 +207,8 @@ def _geometry(rng: random.Random, machine: Machine) -> tuple[Command, Command]:
         "tile_x": tile_x,
         "tile_y": tile_y,
         "sets": rng.randint(1, 3),
-        "tail": rng.randint(1, machine.array.lanes(kind)),
+        # Lane-wise products take no notice of the tail.
+        "tail": rng.randint(0, 3) if kind.lane_wise else rng.randint(1, machine.array.lanes(kind)),
         "fx": rng.randint(1, 2),
         "fy": rng.randint(1, 3),
         "pixel_x": rng.randint(0, 9),

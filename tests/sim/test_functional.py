@@ -252,6 +252,33 @@ def test_every_command_changes_the_same_bytes_as_the_naive_core(builder: ModuleT
     assert len(set(written.values())) > 1
 
 
+@pytest.mark.parametrize("tail", [0, 1])
+def test_lane_wise_rows_take_channels_of_their_own_and_weights_share_words(
+    builder: ModuleType, tail: int
+) -> None:
+    machine = builder.make_machine()  # 4 rows, 2 columns, 4 steps in a weight word of 4 bytes
+    core = FunctionalCore(machine, np.zeros(64, np.uint8))
+    rng = np.random.default_rng(3)
+    image = rng.integers(-128, 128, (2, 3, 3, 8))  # column, y, x, channel
+    taps = rng.integers(-128, 128, (9, 8))  # a 3 × 3 filter for each channel
+    core.banks[:, : image[0].size] = image.astype(np.int8).view(np.uint8).reshape(2, -1)
+    for group in range(2):
+        for step in range(9):
+            for row in range(4):
+                line = 5 + 3 * group + step // 4
+                core.weights[line, 4 * row + step % 4] = taps[step, 4 * group + row] & 255
+    geometry = {"pe": 5, "tile_x": 1, "tile_y": 1, "sets": 1, "fx": 3, "fy": 3, "tail": tail}
+    strides = {"tap_x": 8, "tap_y": 24, "act_group": 4, "weight_group": 3}
+    core.run(Command(Opcode.GEOMETRY, geometry | strides))
+    found = []
+    for group in range(2):
+        run = {"region_x": 1, "region_y": 1, "groups": 1, "first": 1}
+        core.run(Command(Opcode.EXEC, run | {"act": 4 * group, "weight": 5 + 3 * group}))
+        found.append(core.accumulators[:, :, 0].copy())
+    expected = np.einsum("pnk,nk->pk", image.reshape(2, 9, 8), taps)
+    assert np.array_equal(np.concatenate(found, axis=1), expected)
+
+
 def test_requantization_equals_exact_rationals_on_random_and_tie_values() -> None:
     rng = random.Random(7)
     for _ in range(3000):

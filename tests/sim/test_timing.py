@@ -10,7 +10,7 @@ import pytest
 from bitwright.mapper.isa import Command, Opcode
 from bitwright.mapper.machine import MemoryTiming
 from bitwright.mapper.program import ProgramError
-from bitwright.sim.cycle_kernel import stall_cycles
+from bitwright.sim.cycle_kernel import STALL_POST, stall_cycles
 from bitwright.sim.timing import Timing, memory_table, time_program
 
 
@@ -66,6 +66,31 @@ def test_array_cycles_are_all_laid_to_a_cause(builder: ModuleType) -> None:
     assert int(timing.stalls.sum() + timing.issue.sum()) == timing.array_idle_from
 
 
+def test_a_wait_is_laid_to_what_was_seen_last(builder: ModuleType) -> None:
+    # The last OUTPUT waits for the FILL's token, seen two cycles after its post, and for the drain
+    # before it, over one cycle after its last write. The FILL gets longer by a cycle each time.
+    gaps = set()
+    for beats in range(40, 80):
+        commands = [
+            Command(Opcode.GEOMETRY, {"tile_x": 2, "tile_y": 2, "sets": 3, "fx": 1, "fy": 1}),
+            Command(Opcode.OUTPUT, {"pool_x": 1, "pool_y": 1}),
+            Command(Opcode.FILL, {"run": 8 * beats, "rows": 1, "planes": 1, "cols": 1, "post": 1}),
+            Command(
+                Opcode.EXEC, {"region_x": 2, "region_y": 2, "groups": 1, "cols": 2, "first": 1, "last": 1}
+            ),
+            Command(Opcode.OUTPUT, {"wait": 1, "pool_x": 1, "pool_y": 1}),
+            Command(Opcode.STORE, {"address": 12288, "run": 8, "rows": 1, "planes": 1}),
+        ]
+        timing = time_program(builder.make_program(builder.make_machine(), commands), MemoryTiming())
+        token, drain = int(timing.end[2]) + 2, int(timing.drain[3]) + 1
+        assert int(timing.start[4]) == max(token, drain)
+        cause, other = (0, STALL_POST) if token > drain else (STALL_POST, 0)
+        assert int(timing.stalls[4, cause]) > 0
+        assert int(timing.stalls[4, other]) == 0
+        gaps.add(token - drain)
+    assert {0, 1} < gaps
+
+
 def test_a_single_store_takes_the_cycles_that_hand_counting_gives(builder: ModuleType) -> None:
     # Bus 8 bytes, fetch bursts of 2 commands, 4 beats each. FETCH asks at 2, arvalid 3, handshake 3;
     # beats from 3 + 20 = 23 on, the STORE complete at 26: FIFO head 27, dispatched 27, taken 28,
@@ -100,17 +125,17 @@ def test_a_token_is_seen_two_cycles_after_its_post(builder: ModuleType) -> None:
 
 
 @pytest.mark.parametrize(
-    ("output", "cycles"),
+    ("output", "reads"),
     [
-        # 4 pixels × 2 columns × 4 rows / 2 POST lanes are 16 reads; array latency 5, POST latency 10.
-        ({"mode": 0}, 5 + 16 + 10),
-        ({"mode": 1, "levels": 1}, 5 + 16 + 10),
-        ({"mode": 1, "levels": 3}, 5 + 16 * 6 + 10),
-        ({"mode": 2, "pool_y": 2}, 5 + 16 + 19),
+        # 4 pixels × 2 columns × 4 rows / 2 POST lanes are 16 reads.
+        ({"mode": 0}, 16),
+        ({"mode": 1, "levels": 1}, 16),
+        ({"mode": 1, "levels": 3}, 16 * 6),
+        ({"mode": 2, "pool_y": 2}, 16),
     ],
 )
 def test_a_drain_takes_the_cycles_of_its_mode(
-    builder: ModuleType, output: dict[str, int], cycles: int
+    builder: ModuleType, output: dict[str, int], reads: int
 ) -> None:
     commands = [
         Command(Opcode.GEOMETRY, {"tile_x": 2, "tile_y": 2, "sets": 3, "fx": 1, "fy": 1}),
@@ -121,8 +146,11 @@ def test_a_drain_takes_the_cycles_of_its_mode(
         ),
         Command(Opcode.STORE, {"wait": 16, "address": 12288, "run": 8, "rows": 1, "planes": 1}),
     ]
-    timing = time_program(builder.make_program(builder.make_machine(), commands), MemoryTiming())
-    assert int(timing.drain[2] - timing.end[2]) == cycles
+    machine = builder.make_machine()
+    timing = time_program(builder.make_program(machine, commands), MemoryTiming())
+    last = machine.timing.add_latency if output["mode"] == 2 else machine.timing.post_latency
+    assert int(timing.post_reads[2]) == reads
+    assert int(timing.drain[2] - timing.end[2]) == machine.timing.array_latency + reads + last
     assert int(timing.start[3] - timing.drain[2]) == 2
 
 
