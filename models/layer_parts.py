@@ -42,7 +42,8 @@ def check_integers(where: str, name: str, values: Any, length: int, low: int) ->
     except TypeError:
         result = ()
     if len(result) != length or any(not low <= value <= 1 << 16 for value in result):
-        raise ValueError(f"{where}: {name} must be {length} integers from {low} to {1 << 16}, not {values!r}")
+        what, came = (f"{length} integers", values) if length > 1 else ("an integer", *values)
+        raise ValueError(f"{where}: {name} must be {what} from {low} to {1 << 16}, not {came!r}")
     return result
 
 

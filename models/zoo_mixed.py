@@ -131,40 +131,48 @@ class _Blocks(Builder):
             centre=low + (high - low) * float(self.rng.uniform(0.35, 0.65)),
         )
 
-    def _window(self, source: Tensor, pixels: int) -> dict[str, tuple[int, ...]]:
-        """Kernel, stride and padding of a pool of at most `pixels` pixels a window."""
+    def _window(self, source: Tensor) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int, int, int]]:
+        """Kernel, stride and padding of a pool that fits `source`."""
         _, height, width = source.shape
         ky = self.draw(1, min(4, height))
-        kx = self.draw(2 if ky == 1 else 1, max(2, min(pixels // ky, 4)))
-        kernel, before, after = (ky, kx), [0, 0], [0, 0]
-        for axis, size in enumerate((height, width)):
-            if self.chance(0.5) or size < kernel[axis]:
-                before[axis], after[axis] = (self.draw(0, kernel[axis] - 1) for _ in range(2))
-            while window_count(size, kernel[axis], 1, before[axis], after[axis], 1) < 1:
-                before[axis] += 1
-        return {
-            "kernel": kernel,
-            "stride": (self.draw(1, 3), self.draw(1, 3)),
-            "padding": (*before, *after),
-        }
+        kx = self.draw(2 if ky == 1 else 1, min(POOL_PIXELS // ky, 4))
+        padding = []
+        for size, kernel in ((height, ky), (width, kx)):
+            before = after = 0
+            if self.chance(0.5) or size < kernel:
+                before, after = self.draw(0, kernel - 1), self.draw(0, kernel - 1)
+            while window_count(size, kernel, 1, before, after, 1) < 1:
+                before += 1
+            padding.append((before, after))
+        (top, bottom), (left, right) = padding
+        return (ky, kx), (self.draw(1, 3), self.draw(1, 3)), (top, left, bottom, right)
 
     def _maximum(self, name: str, source: Tensor) -> None:
         """A max pool whose windows may overlap and be padded."""
+        kernel, stride, padding = self._window(source)
         layer = MaxPool(
-            name=name, input=source.name, output=f"{name}.out", **self._window(source, POOL_PIXELS)
+            name=name,
+            input=source.name,
+            output=f"{name}.out",
+            kernel=kernel,
+            stride=stride,
+            padding=padding,
         )
         self.stack.step(layer, layer.output_shape(source.shape))
 
     def _average(self, name: str, source: Tensor) -> None:
         """An average pool, at times of the whole picture, with the plain mean or a scale for each channel."""
-        if self.chance(0.4):
-            layer = AvgPool(
-                name=name, input=source.name, output=f"{name}.acc", kernel=source.shape[1:], stride=(1, 1)
-            )
-        else:
-            layer = AvgPool(
-                name=name, input=source.name, output=f"{name}.acc", **self._window(source, POOL_PIXELS)
-            )
+        _, height, width = source.shape
+        whole_picture = ((height, width), (1, 1), (0, 0, 0, 0))
+        kernel, stride, padding = whole_picture if self.chance(0.4) else self._window(source)
+        layer = AvgPool(
+            name=name,
+            input=source.name,
+            output=f"{name}.acc",
+            kernel=kernel,
+            stride=stride,
+            padding=padding,
+        )
         shape = layer.output_shape(source.shape)
         acc = self.stack.append(layer, Tensor(name=layer.output, shape=shape, fmt=INT32))
         pixels = layer.kernel[0] * layer.kernel[1]
