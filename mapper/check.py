@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .hazards import check_hazards
-from .isa import COMMAND_BYTES, Command, LoadTarget, Opcode
+from .hazards import check_hazards, stored_bytes
+from .isa import COMMAND_BYTES, Command, LoadTarget, Opcode, PostMode
 from .pe import PeKind
 from .program import Program, ProgramError, encode_commands
 from .tokens import describe, trace_tokens
@@ -102,7 +102,7 @@ def _check_load(program: Program, index: int, command: Command) -> None:
     if command["target"] == LoadTarget.ACTIVATION:
         _check_bank(program, index, command)
         span = _span(command, "src_row", "src_plane")
-        _check_region(program, index, command["address"], span, ("input", "activations"))
+        _check_region(program, index, command["address"], span, ("input", "activations", "output"))
         return
     if command["target"] not in tuple(LoadTarget):
         raise _fault(program, index, f"target must be from 0 to 2, not {command['target']}")
@@ -170,6 +170,21 @@ def _check_geometry(program: Program, index: int, command: Command) -> None:
 
 def _check_output(program: Program, index: int, command: Command) -> None:
     _check_counts(program, index, command, "pool_x", "pool_y")
+    if command["mode"] not in tuple(PostMode):
+        raise _fault(program, index, f"mode must be from 0 to {len(PostMode) - 1}, not {command['mode']}")
+    if command["mode"] == PostMode.THRESHOLDS:
+        for name, most in (("levels", 4), ("step", 2)):
+            if not 1 <= command[name] <= most:
+                raise _fault(program, index, f"{name} must be from 1 to {most}, not {command[name]}")
+    if command["mode"] == PostMode.ADD:
+        if not program.machine.adds:
+            raise _fault(program, index, f"mode 2 (add) needs {PeKind.VECTOR.key!r} in array.pes")
+        if (command["pool_y"], command["pool_x"]) != (2, 1):
+            raise _fault(
+                program,
+                index,
+                f"an add's window must be 2 × 1 pixels, not {command['pool_y']} × {command['pool_x']}",
+            )
     low, high = command["clamp_low"], command["clamp_high"]
     if not -128 <= low <= high <= 127:
         raise _fault(program, index, f"the clamp must lie within -128 … 127, low first, not {low} … {high}")
@@ -180,7 +195,11 @@ def _check_store(program: Program, index: int, command: Command) -> None:
     end = command["src"] + _span(command, "src_row", "src_plane")
     size = program.machine.buffers.output_bytes
     _check_buffer(program, index, end, size, "output byte")
-    span = _span(command, "dst_row", "dst_plane")
+    if command["pack"] and not program.machine.packs:
+        raise _fault(
+            program, index, "pack must be 0 where no kind in array.pes takes activations below 8 bits"
+        )
+    span = _span(command, "dst_row", "dst_plane") - command["run"] + stored_bytes(command)
     _check_region(program, index, command["address"], span, ("activations", "output"))
 
 

@@ -9,21 +9,32 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .isa import Command, LoadTarget, Opcode
+from .isa import Command, LoadTarget, Opcode, PostMode
 from .pe import PeKind
 from .program import Program, ProgramError
 from .tokens import ARRAY, LOAD, POST, STORE, Trace, describe
 
-__all__ = ["check_hazards", "copy_bytes"]
+__all__ = ["check_hazards", "copy_bytes", "stored_bytes"]
 
 _Index = NDArray[np.int64]
 
 
-def copy_bytes(command: Command, base: str, row: str, plane: str) -> _Index:
-    """Addresses of all bytes of a 3-D copy's one side, int64, in the order of the copy."""
+def stored_bytes(command: Command) -> int:
+    """Bytes in memory of a STORE's run of values."""
+    return -(-command["run"] * (8 >> command["pack"]) // 8)
+
+
+def copy_bytes(command: Command, base: str, row: str, plane: str, run_bytes: int = 0) -> _Index:
+    """Addresses of all bytes of a 3-D copy's one side, int64, in the order of the copy.
+
+    Args:
+        command: the copy.
+        base: names the first address; `row` and `plane` name the strides.
+        run_bytes: of a run, if it isn't `run`.
+    """
     planes = np.arange(command["planes"], dtype=np.int64) * command[plane]
     rows = np.arange(command["rows"], dtype=np.int64) * command[row]
-    run = np.arange(command["run"], dtype=np.int64)
+    run = np.arange(run_bytes or command["run"], dtype=np.int64)
     return np.asarray(
         command[base] + planes[:, None, None] + rows[None, :, None] + run[None, None, :]
     ).ravel()
@@ -117,7 +128,7 @@ class _Hazards:
         pixels = self.out_pixel[read]
         for writer in np.unique(writers).tolist():
             self.needed[writer].reshape(-1)[pixels[writers == writer]] = True
-        target = copy_bytes(command, "address", "dst_row", "dst_plane")
+        target = copy_bytes(command, "address", "dst_row", "dst_plane", stored_bytes(command))
         self.ordered(index, self.memory_reader[target], LOAD, "overwrites a tensor read by")
         self.memory_writer[target] = index
 
@@ -173,6 +184,18 @@ class _Hazards:
         )
         self.line_reader[target][start:stop] = index
 
+    def _param_read(self, index: int, command: Command) -> None:
+        output = self.latched[Opcode.OUTPUT]
+        lines = 1
+        if output["mode"] == PostMode.THRESHOLDS:
+            lines = (4 ** output["levels"] - 1) // 3
+        elif output["mode"] == PostMode.ADD:
+            lines = 2
+        for group in range(command["groups"]):
+            for lane_set in range(self.program.machine.row_groups):
+                start = command["param"] + group * output["param_group"] + lane_set * output["param_set"]
+                self._line_read(index, LoadTarget.PARAM, start, start + lines)
+
     def execute(self, index: int, command: Command, drains: int) -> None:
         """Nothing; the reads of an EXEC whose accumulators the EXEC `drains` drains."""
         walk = self.latched[Opcode.GEOMETRY]
@@ -186,9 +209,7 @@ class _Hazards:
             start = command["weight"] + group * walk["weight_group"]
             self._line_read(index, LoadTarget.WEIGHT, start, start + lines)
         if command["last"]:
-            rows = self.program.machine.row_groups
-            stop = command["param"] + command["groups"] * rows
-            self._line_read(index, LoadTarget.PARAM, command["param"], stop)
+            self._param_read(index, command)
 
         def places(valid: NDArray[np.bool_], region: int, axis: str) -> _Index:
             pool = region // valid.size
@@ -201,6 +222,8 @@ class _Hazards:
         # The last byte that meets a weight: of a run's last lane set the valid lanes.
         reach = (walk["fy"] - 1) * walk["tap_y"] + (walk["fx"] - 1) * walk["tap_x"]
         reach += (walk["sets"] - 1) * array.lane_bytes(kind) + -(-walk["tail"] * kind.act_bits // 8)
+        if kind.lane_wise:  # a row takes a channel of its own, a group those after the one before
+            reach += (command["groups"] - 1) * walk["act_group"] + command["rows_last"] - 1
         for col in range(needed.shape[0]):
             if not needed[col].any():
                 continue

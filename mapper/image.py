@@ -1,48 +1,41 @@
-"""The memory image: weights and parameters packed as the buffers take them, and where all lies."""
+"""The memory image: weights and parameters packed as the buffers take them."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping as AbstractMapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..models.formats import Format, FormatKind
-from .layers import CoreLayer
+from .isa import PostMode
+from .layers import CoreLayer, tree_of
 from .machine import Machine
 from .mapping import Mapping
-from .program import Region
 from .traffic import line_bytes
 
-__all__ = ["ALIGNMENT", "align", "pack_params", "pack_weights", "place_regions"]
-
-ALIGNMENT = 64
-"""Bytes; every region starts at a multiple: two beats of the widest bus."""
-
-
-def align(size: int) -> int:
-    """`size` rounded up to the alignment of regions."""
-    return -(-size // ALIGNMENT) * ALIGNMENT
-
+__all__ = ["pack_params", "pack_weights"]
 
 def _words(layer: CoreLayer, mapping: Mapping, machine: Machine) -> NDArray[np.uint8]:
     """Weight words in line order, uint8 (K, lines, bytes of a weight word)."""
     kind, word = layer.shape.pe, machine.array.weight_word_bits // 8
     lanes, sets = machine.array.lanes(kind), machine.array.sets_per_word(kind)
     fmt = Format.parse(kind.weight_format)
-    K = layer.shape.K
+    weights = layer.weights
+    if layer.shape.ones:  # one group of channels for all
+        weights = weights[: mapping.rows]
+    K = weights.shape[0]
     parts = []
     for chunk in mapping.chunks:
         walk = mapping.geometry(chunk, machine)
-        values = layer.weights[
+        channels = slice(None) if kind.lane_wise else slice(chunk.c0, chunk.c0 + chunk.c)
+        values = weights[
             :,
-            chunk.c0 : chunk.c0 + chunk.c,
+            channels,
             chunk.fy0 : chunk.fy0 + chunk.fy,
             chunk.fx0 : chunk.fx0 + chunk.fx,
         ].transpose(0, 2, 3, 1)
         runs = values.reshape(K, walk.fy * walk.fx, -1)
-        # Lanes beyond a run meet activations masked to zero; binary has no zero to pad with.
-        pad = 1 if fmt.kind == FormatKind.BINARY else 0
+        # Lanes beyond a run count for nothing; binary has no zero, so it pads with zero bits, which are -1.
+        pad = -1 if fmt.kind == FormatKind.BINARY else 0
         padded = np.full((K, walk.fy * walk.fx, walk.sets * lanes), pad, np.int8)
         padded[:, :, : runs.shape[2]] = runs
         lines = np.full((K, walk.lines * sets * lanes), pad, np.int8)
@@ -59,7 +52,7 @@ def pack_weights(layer: CoreLayer, mapping: Mapping, machine: Machine) -> NDArra
     words, rows = _words(layer, mapping, machine), mapping.rows
     _, lines, word = words.shape
     parts = []
-    for group in range(mapping.all_groups):
+    for group in range(1 if layer.shape.ones else mapping.all_groups):
         block = words[group * rows : (group + 1) * rows].transpose(1, 0, 2).reshape(lines, -1)
         line = line_bytes(mapping, machine, group)
         padded = np.zeros((lines, line), np.uint8)
@@ -69,47 +62,34 @@ def pack_weights(layer: CoreLayer, mapping: Mapping, machine: Machine) -> NDArra
     return np.concatenate(parts)
 
 
-def pack_params(layer: CoreLayer, rows: int) -> NDArray[np.uint8]:
-    """The bytes of a layer's parameters, 16 a channel, channels padded to a multiple of `rows`."""
-    K = layer.shape.K
-    table = np.zeros((-(-K // rows) * rows, 16), np.uint8)
-    table[:K, 0:4] = layer.bias.astype("<i4").reshape(K, 1).view(np.uint8)
-    table[:K, 4:8] = layer.multiplier.astype("<i4").reshape(K, 1).view(np.uint8)
-    table[:K, 8] = layer.shift.astype(np.uint8)
-    return table.ravel()
+def _little(values: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """The bytes of int32 values, little-endian, along a new last axis."""
+    return np.ascontiguousarray(values.astype("<i4")).view(np.uint8).reshape(*values.shape, 4)
 
 
-def place_regions(
-    commands: int,
-    constants: AbstractMapping[str, tuple[str, NDArray[np.uint8]]],
-    tensors: list[tuple[str, int]],
-) -> tuple[list[Region], list[int]]:
-    """(all regions, for each tensor the index of its region), laid out from address 0 up.
+def pack_params(layer: CoreLayer, machine: Machine) -> NDArray[np.uint8]:
+    """The bytes of a layer's parameters: lines of 16 bytes for each POST lane, lane set after lane set.
 
-    Activations take turns in two regions: when a layer stores, the tensor before its input is dead.
-
-    Args:
-        commands: bytes of commands.
-        constants: name -> (kind, bytes) of weights and parameters.
-        tensors: (name, bytes) of the network's input, each core layer's output, in order.
+    Channels are padded to a multiple of the array's rows. An add has one line for each operand, other
+    layers whose channels are alike have a single one. Source: docs/architecture.md.
     """
-    regions = [Region(name="commands", kind="commands", address=0, size=commands)]
-    end = align(commands)
-
-    def place(name: str, kind: str, size: int) -> int:
-        nonlocal end
-        regions.append(Region(name=name, kind=kind, address=end, size=size))
-        end += align(size)
-        return len(regions) - 1
-
-    for name, (kind, data) in constants.items():
-        place(name, kind, data.size)
-    where = [place(tensors[0][0], "input", tensors[0][1])]
-    inner = tensors[1:-1]
-    shared = [
-        place(f"activations.{turn}", "activations", max(size for _, size in inner[turn::2]))
-        for turn in range(min(2, len(inner)))
-    ]
-    where += [shared[index % 2] for index in range(len(inner))]
-    where.append(place(tensors[-1][0], "output", tensors[-1][1]))
-    return regions, where
+    post, shape, lanes = layer.post, layer.shape, machine.post.lanes
+    if shape.mode is PostMode.THRESHOLDS:
+        keys = tree_of(layer)
+        K, nodes, _ = keys.shape
+        sets = -(-K // machine.array.rows) * machine.row_groups
+        table = np.zeros((sets * lanes, nodes, 16), np.uint8)
+        table[:K, :, :12] = _little(keys).reshape(K, nodes, 12)
+        return table.reshape(sets, lanes, nodes, 16).transpose(0, 2, 1, 3).ravel()
+    assert post.multiplier is not None and post.shift is not None
+    count = 1 if shape.alike and shape.mode is not PostMode.ADD else post.bias.size
+    records = np.zeros((count, 16), np.uint8)
+    records[:, 0:4] = _little(post.bias[:count])
+    records[:, 4:8] = _little(post.multiplier[:count])
+    records[:, 8] = post.shift[:count]
+    records[:, 9] = post.left
+    if shape.alike:
+        return np.repeat(records, lanes, axis=0).ravel()
+    table = np.zeros((-(-count // machine.array.rows) * machine.array.rows, 16), np.uint8)
+    table[:count] = records
+    return table.ravel()

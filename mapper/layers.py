@@ -1,19 +1,58 @@
-"""The network as the core runs it: each core layer is conv or linear, requantise and max pool in one."""
+"""A core layer: one pass through array and POST, and the proof that its sums fit."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..models.layers import Conv, Flatten, Layer, Linear, MaxPool, Relu, Requantize
-from ..models.network import Network, Tensor
+from ..models.formats import Format
+from ..models.numerics import Rounding, rescale
+from .isa import PostMode
 from .machine import Machine
-from .mapping import LayerShape, MappingError
-from .pe import PeKind
+from .mapping import MappingError
+from .shape import LayerShape
 
-__all__ = ["CoreLayer", "check_accumulators", "check_served", "group_layers"]
+__all__ = ["CoreLayer", "Post", "check_accumulators", "check_served"]
+
+_INT32 = (-(1 << 31), (1 << 31) - 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Post:
+    """What POST does with a layer's accumulators; arrays have an entry a channel, of an add one an operand."""
+
+    bias: NDArray[np.int32]
+    multiplier: NDArray[np.int32] | None = None
+    """None where thresholds are counted."""
+    shift: NDArray[np.int32] | None = None
+    left: int = 0
+    rounding: Rounding = Rounding.TFLITE_DOUBLE
+    zero_point: int = 0
+    low: int
+    high: int
+    thresholds: NDArray[np.int32] | None = None
+    """(K, T), no row decreases."""
+    step: int = 1
+    sum_multiplier: int = 0
+    """Of an add, as `sum_shift`."""
+    sum_shift: int = 0
+
+    def pick(self, channels: NDArray[np.int64]) -> Post:
+        """The same for these channels, in this order."""
+
+        def of(values: NDArray[np.int32] | None) -> NDArray[np.int32] | None:
+            return None if values is None else values[channels]
+
+        return dataclasses.replace(
+            self,
+            bias=self.bias[channels],
+            multiplier=of(self.multiplier),
+            shift=of(self.shift),
+            thresholds=of(self.thresholds),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -22,246 +61,112 @@ class CoreLayer:
 
     shape: LayerShape
     weights: NDArray[np.int8]
-    """(K, C, FY, FX); a linear layer's inputs in the order in which they lie in memory."""
-    bias: NDArray[np.int32]
-    multiplier: NDArray[np.int32]
-    shift: NDArray[np.int32]
-    """(K,) each, as is `multiplier`."""
-    rounding: int
-    in_zero_point: int
-    out_zero_point: int
-    clamp_low: int
-    clamp_high: int
-    output_shape: tuple[int, ...]
-    """(K, H, W) or (K,) of the tensor that lies in memory as HWC."""
-
-
-_SUPPORTED = (
-    "a core layer is Conv (groups 1) or Flatten and Linear, then Requantize, then at will Relu and "
-    "a MaxPool whose stride is its kernel"
-)
-
-
-def _refuse(layer: Layer, fault: str, way: str) -> MappingError:
-    return MappingError(f"layer {layer.name}: {fault}; {_SUPPORTED}: {way}")
-
-
-def _check_chain(network: Network) -> None:
-    """Nothing; MappingError where a layer doesn't take what the layer before it made."""
-    current = network.input
-    for layer in network.layers:
-        if layer.input != current:
-            raise _refuse(
-                layer,
-                f"it takes {layer.input!r}, the layer before it made {current!r}",
-                "map a network without branches",
-            )
-        current = layer.output
-    if current != network.output:
-        raise _refuse(
-            network.layers[-1],
-            f"it makes {current!r}, the network's output is {network.output!r}",
-            "leave out the layers after the output",
-        )
-
-
-def _check_format(layer: Layer, what: str, name: str) -> None:
-    if name != "int8":
-        raise _refuse(layer, f"{what} must be int8, not {name}", "requantise it to int8")
-
-
-def _linear_weights(values: NDArray[np.int8], image: tuple[int, ...] | None) -> NDArray[np.int8]:
-    """Weights (K, N, 1, 1) of a linear layer whose input lies as (C, H, W) `image` in HWC order."""
-    count = values.shape[0]
-    if image is not None:
-        values = values.reshape(count, *image).transpose(0, 2, 3, 1)
-    return values.reshape(count, -1, 1, 1)
-
-
-@dataclass(slots=True)
-class _Cursor:
-    """Where in the network's layers the grouping is, and how the current tensor lies in memory."""
-
-    network: Network
-    position: int = 0
-    image: tuple[int, ...] | None = None
-    """(C, H, W) before the Flatten that the current tensor went through; None without one."""
-
-    def peek(self) -> Layer | None:
-        layers = self.network.layers
-        return layers[self.position] if self.position < len(layers) else None
-
-    def tensor(self, name: str) -> Tensor:
-        return self.network.tensors[name]
-
-    def skip_flatten(self) -> Layer | None:
-        """The next layer that isn't a Flatten; remembers what was flattened."""
-        layer = self.peek()
-        while isinstance(layer, Flatten):
-            shape = self.tensor(layer.input).shape
-            if len(shape) == 3:
-                self.image = shape
-            self.position += 1
-            following = self.peek()
-            if following is None and shape[1:] not in ((), (1, 1)):
-                raise _refuse(
-                    layer,
-                    "a Flatten at the end would reorder the output",
-                    "end with the layer before it",
-                )
-            layer = following
-        return layer
-
-
-def group_layers(network: Network) -> tuple[CoreLayer, ...]:
-    """The core layers of `network`, in order.
-
-    Raises:
-        MappingError: a layer that the core doesn't run; the message names it and what is supported.
-    """
-    _check_chain(network)
-    cursor = _Cursor(network)
-    result = []
-    while (layer := cursor.skip_flatten()) is not None:
-        result.append(_take_core_layer(cursor, layer))
-    if not result:
-        raise MappingError(f"network {network.name} has nothing to compute; {_SUPPORTED}")
-    return tuple(result)
-
-
-def _take_core_layer(cursor: _Cursor, layer: Layer) -> CoreLayer:
-    network = cursor.network
-    if not isinstance(layer, Conv | Linear):
-        where = "" if cursor.position else " at the network's input"
-        raise _refuse(layer, f"a {layer.kind} can't stand here{where}", "put it after a Requantize")
-    source, record = cursor.tensor(layer.input), network.weights[layer.name]
-    _check_format(layer, f"its input {source.name}", source.fmt.name)
-    kind = PeKind.of(record.fmt.name, source.fmt.name)
-    if kind is None:
-        served = ", ".join(kind.weight_format for kind in PeKind)
-        raise _refuse(
-            layer, f"its weights must be {served}, not {record.fmt.name}", "quantise it to one of them"
-        )
-    values = record.values.astype(np.int8)
-    if isinstance(layer, Conv):
-        if layer.groups != 1:
-            raise _refuse(layer, f"groups must be 1, not {layer.groups}", "use an ordinary convolution")
-        if len(source.shape) != 3:
-            raise _refuse(layer, "its input must be (C, H, W)", "leave out the Flatten")
-        weights = values
-    else:
-        weights = _linear_weights(values, cursor.image)
-    cursor.image = None
-    cursor.position += 1
-
-    requantize = cursor.peek()
-    if not isinstance(requantize, Requantize):
-        raise _refuse(layer, "no Requantize follows it", "put one after it")
-    result = cursor.tensor(requantize.output)
-    _check_format(requantize, f"its output {result.name}", result.fmt.name)
-    cursor.position += 1
-    low, high, pool = requantize.low, requantize.high, None
-    while isinstance(after := cursor.peek(), Relu | MaxPool):
-        if isinstance(after, Relu):
-            # A maximum commutes with the pool's maximum, so it may stand on either side.
-            low, high = max(low, result.zero_point), max(high, result.zero_point)
-        elif pool is not None:
-            raise _refuse(after, "a second pool follows the first", "make it one pool")
-        else:
-            pool = _check_pool(after)
-        cursor.position += 1
-
-    accumulators = cursor.tensor(layer.output).shape
-    oy, ox = accumulators[1:] if len(accumulators) == 3 else (1, 1)
-    py, px = pool.kernel if pool is not None else (1, 1)
-    oy, ox = oy // py * py, ox // px * px
-    image = source.shape if isinstance(layer, Conv) else (weights.shape[1], 1, 1)
-    stride, padding, dilation = (
-        (layer.stride, layer.padding, layer.dilation)
-        if isinstance(layer, Conv)
-        else ((1, 1), (0, 0, 0, 0), (1, 1))
-    )
-    shape = LayerShape(
-        name=layer.name,
-        K=weights.shape[0],
-        C=image[0],
-        H=image[1],
-        W=image[2],
-        FY=weights.shape[2],
-        FX=weights.shape[3],
-        OY=oy,
-        OX=ox,
-        stride_y=stride[0],
-        stride_x=stride[1],
-        dilation_y=dilation[0],
-        dilation_x=dilation[1],
-        pad_top=padding[0],
-        pad_left=padding[1],
-        pool_y=py,
-        pool_x=px,
-        pe=kind,
-    )
-    return CoreLayer(
-        shape=shape,
-        weights=np.ascontiguousarray(weights),
-        bias=np.asarray(record.bias_or_zero, np.int32),
-        multiplier=requantize.multiplier,
-        shift=requantize.shift,
-        rounding=int(requantize.rounding),
-        in_zero_point=source.zero_point,
-        out_zero_point=result.zero_point,
-        clamp_low=low,
-        clamp_high=high,
-        output_shape=(
-            (shape.K, oy // py, ox // px) if len(accumulators) == 3 else (shape.K,)
-        ),
-    )  # fmt: skip
-
-
-def _check_pool(pool: MaxPool) -> MaxPool:
-    if pool.stride != pool.kernel or any(pool.padding):
-        raise _refuse(
-            pool,
-            f"its kernel is {pool.kernel}, its stride {pool.stride}, its padding {pool.padding}",
-            "make the stride equal to the kernel and the padding 0",
-        )
-    if max(pool.kernel) > 15:
-        raise _refuse(pool, f"its kernel is {pool.kernel}", "use at most 15 × 15")
-    return pool
+    """(K, C, FY, FX), of lane-wise layers (K, 1, FY, FX); channels in the order in which they lie in memory."""
+    post: Post
+    sources: tuple[int, ...]
+    """Numbers of the tensors in memory that it reads, one for each of `shape.places`."""
+    result: int
+    """Number of the tensor in memory that it writes."""
+    fill: int = 0
+    """The byte that padding is made of."""
 
 
 def check_served(layer: CoreLayer, machine: Machine) -> None:
     """Nothing; MappingError, with the layer's name, when no PE of the machine serves its formats."""
     kind = layer.shape.pe
-    if kind not in machine.array.kinds:
-        raise MappingError(
-            f"layer {layer.shape.name}: no PE of {machine.name} serves {kind.weight_format} weights on "
-            f"{kind.act_format} activations, only "
-            f"{', '.join(machine.array.pes)}: add {kind.key!r} to array.pes"
-        )
+    if kind in machine.array.kinds:
+        return
+    what = f"serves {kind.weight_format} weights on {kind.act_format} activations"
+    if kind.lane_wise:
+        what = "works lane by lane (depthwise convolutions, pools, adds and copies do)"
+    raise MappingError(
+        f"layer {layer.shape.name}: no PE of {machine.name} {what}, only "
+        f"{', '.join(machine.array.pes)}: add {kind.key!r} to array.pes"
+    )
+
+
+def sum_bounds(layer: CoreLayer) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(least, greatest) accumulator of each channel, without bias, int64 (K,).
+
+    Every product's interval holds 0, so the bounds of the whole sum bound each partial sum too.
+    """
+    fmt = Format.parse(layer.shape.pe.act_format)
+    flat = layer.weights.reshape(layer.shape.K, -1).astype(np.int64)
+    positive, negative = np.maximum(flat, 0).sum(axis=1), np.minimum(flat, 0).sum(axis=1)
+    return positive * fmt.min + negative * fmt.max, positive * fmt.max + negative * fmt.min
+
+
+def _bits(low: NDArray[np.int64], high: NDArray[np.int64]) -> int:
+    """Bits that two's complement needs from the least of `low` to the greatest of `high`."""
+    least, most = int(low.min()), int(high.max())
+    return max((-least - 1).bit_length() + 1 if least < 0 else 1, max(most, 0).bit_length() + 1)
 
 
 def check_accumulators(layer: CoreLayer, machine: Machine) -> None:
-    """Prove that no sum of this layer overflows, whatever the int8 input and the order of terms.
-
-    Every product's interval holds 0, so the bounds of the whole sum bound each partial sum too.
+    """Prove that no sum of this layer overflows, whatever its input and the order of terms.
 
     Raises:
-        MappingError: naming the layer and the bits it needs.
+        MappingError: naming the layer and the bits it needs, or the step that overflows.
     """
-    flat = layer.weights.reshape(layer.shape.K, -1).astype(np.int64)
-    positive, negative = np.maximum(flat, 0).sum(axis=1), np.minimum(flat, 0).sum(axis=1)
-    low, high = positive * -128 + negative * 127, positive * 127 + negative * -128
-    for what, bits, least, most, way in (
-        ("accumulators", machine.array.acc_bits, low, high, "raise array.acc_bits to {}"),
-        ("sums with bias", 32, low + layer.bias, high + layer.bias, "use fewer or smaller weights"),
-    ):
-        need = max(
-            (-int(least.min()) - 1).bit_length() + 1 if int(least.min()) < 0 else 1,
-            max(int(most.max()), 0).bit_length() + 1,
+    name, post = layer.shape.name, layer.post
+    low, high = sum_bounds(layer)
+    fewer = "use fewer or smaller weights"
+    need, have = _bits(low, high), machine.array.acc_bits
+    if need > have:
+        way = f"raise array.acc_bits to {need}" if need <= 32 else fewer
+        raise MappingError(f"layer {name}: its accumulators need {need} bits, there are {have}: {way}")
+    if layer.shape.mode is PostMode.ADD:
+        _check_add(layer, low, high)
+        return
+    bias = post.bias.astype(np.int64)
+    need = _bits((low + bias) << post.left, (high + bias) << post.left)
+    if need > 32:
+        raise MappingError(f"layer {name}: its sums with bias need {need} bits, there are 32: {fewer}")
+    if layer.shape.mode is PostMode.THRESHOLDS and int(high.max()) >= _INT32[1]:
+        raise MappingError(
+            f"layer {name}: its accumulators reach {int(high.max())}, which stands for no threshold: {fewer}"
         )
-        if need > bits:
-            raise MappingError(
-                f"layer {layer.shape.name}: its {what} need {need} bits, there are {bits}: "
-                + (way.format(need) if need <= 32 else "use fewer or smaller weights")
-            )
+
+
+def _check_add(layer: CoreLayer, low: NDArray[np.int64], high: NDArray[np.int64]) -> None:
+    """Nothing; MappingError where an operand shifted left, or the sum of both, leaves 32 bits."""
+    name, post = layer.shape.name, layer.post
+    assert post.multiplier is not None and post.shift is not None
+    ends = np.stack([low.min() + post.bias.astype(np.int64), high.max() + post.bias.astype(np.int64)])
+    shifted = ends << post.left
+    if _bits(shifted, shifted) > 32:
+        raise MappingError(
+            f"layer {name}: an operand shifted left by {post.left} needs {_bits(shifted, shifted)} bits, "
+            "there are 32: lower left_shift"
+        )
+    sums = rescale(shifted, post.multiplier, post.shift, post.rounding).sum(axis=1)
+    if _bits(sums, sums) > 32:
+        raise MappingError(
+            f"layer {name}: the sum of its operands needs {_bits(sums, sums)} bits, there are 32: lower "
+            "left_shift or the multipliers"
+        )
+
+
+def tree_of(layer: CoreLayer) -> NDArray[np.int32]:
+    """The thresholds of each channel as the search tree takes them, int32 (K, nodes, 3).
+
+    Level order, node i's children being 4i + 1 … 4i + 4. The bias is taken off; thresholds that no
+    accumulator or every accumulator reaches are moved next to the range of the accumulators, which
+    changes no result and keeps them in 32 bits. Keys that a channel lacks are 2^31 − 1.
+    """
+    post, levels = layer.post, layer.shape.levels
+    assert post.thresholds is not None
+    low, high = sum_bounds(layer)
+    values = post.thresholds.astype(np.int64) - post.bias.astype(np.int64)[:, None]
+    values = np.clip(values, low[:, None], high[:, None] + 1)
+    K, T = values.shape
+    keys = np.full((K, 4**levels - 1), _INT32[1], np.int64)
+    keys[:, :T] = values
+    nodes = []
+    for level in range(levels):
+        # A node of this level stands over `below` · 4 + 3 sorted keys; its own divide them in four.
+        below = 4 ** (levels - 1 - level) - 1
+        for node in range(4**level):
+            start = node * (4 * below + 4)
+            nodes.append(keys[:, [start + (i + 1) * (below + 1) - 1 for i in range(3)]])
+    return np.stack(nodes, axis=1).astype(np.int32)

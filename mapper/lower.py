@@ -9,14 +9,17 @@ from numpy.typing import NDArray
 
 from ..models.network import Network
 from .check import check_program
-from .emit import Emitter, LayerPlan
-from .image import align, pack_params, pack_weights, place_regions
+from .emit import Emitter
+from .graph import Graph, lower_graph
+from .image import pack_params, pack_weights
 from .isa import COMMAND_BYTES
-from .layers import CoreLayer, check_accumulators, check_served, group_layers
+from .layers import CoreLayer, check_accumulators, check_served
 from .machine import Machine
 from .mapping import Capacity, Mapping, MappingError, capacity_of
+from .memory import align, place_regions
 from .program import Program, encode_commands
 from .search import choose_mapping
+from .transfer import LayerPlan
 
 __all__ = ["NetworkPlan", "map_network", "plan_network"]
 
@@ -25,9 +28,14 @@ __all__ = ["NetworkPlan", "map_network", "plan_network"]
 class NetworkPlan:
     """The mapping of every core layer, and what their tiles may take of the buffers."""
 
-    layers: tuple[CoreLayer, ...]
+    graph: Graph
     mappings: tuple[Mapping, ...]
     capacity: Capacity
+
+    @property
+    def layers(self) -> tuple[CoreLayer, ...]:
+        """The core layers in order."""
+        return self.graph.layers
 
 
 def plan_network(network: Network, machine: Machine) -> NetworkPlan:
@@ -39,21 +47,21 @@ def plan_network(network: Network, machine: Machine) -> NetworkPlan:
     Raises:
         MappingError: the network or a layer can't run on this machine; names the layer.
     """
-    layers = group_layers(network)
-    for layer in layers:
+    graph = lower_graph(network)
+    for layer in graph.layers:
         check_served(layer, machine)
         check_accumulators(layer, machine)
     slots = {"activations": 2, "weights": 2, "outputs": 2}
     while True:
         capacity = capacity_of(machine, slots)
         try:
-            mappings = tuple(choose_mapping(layer.shape, machine, capacity) for layer in layers)
+            mappings = tuple(choose_mapping(layer.shape, machine, capacity) for layer in graph.layers)
         except MappingError as fault:
             if fault.buffer is None or slots[fault.buffer] == 1:
                 raise
             slots[fault.buffer] = 1
             continue
-        return NetworkPlan(layers=layers, mappings=mappings, capacity=capacity)
+        return NetworkPlan(graph=graph, mappings=mappings, capacity=capacity)
 
 
 def map_network(network: Network, machine: Machine) -> Program:
@@ -68,26 +76,23 @@ def map_network(network: Network, machine: Machine) -> Program:
     for layer, mapping in zip(plan.layers, plan.mappings, strict=True):
         name = layer.shape.name
         constants[f"{name}.weights"] = ("weights", pack_weights(layer, mapping, machine))
-        constants[f"{name}.params"] = ("params", pack_params(layer, machine.array.rows))
-    source = network.tensors[network.input]
-    tensors = [(source.name, int(np.prod(source.shape)))]
-    tensors += [(layer.shape.name, int(np.prod(layer.output_shape))) for layer in plan.layers]
+        constants[f"{name}.params"] = ("params", pack_params(layer, machine))
 
     # Addresses come after the commands are counted: the emitter names regions by their index.
-    _, where = place_regions(0, constants, tensors)
+    _, where = place_regions(0, constants, plan.graph)
     plans = [
         LayerPlan(
             layer=layer,
             mapping=mapping,
             weights=1 + 2 * index,
             params=2 + 2 * index,
-            source=where[index],
-            result=where[index + 1],
+            sources=tuple(where[number] for number in layer.sources),
+            result=where[layer.result],
         )
         for index, (layer, mapping) in enumerate(zip(plan.layers, plan.mappings, strict=True))
     ]
     drafts = Emitter(machine, plan.capacity, plans).emit()
-    regions, _ = place_regions(len(drafts) * COMMAND_BYTES, constants, tensors)
+    regions, _ = place_regions(len(drafts) * COMMAND_BYTES, constants, plan.graph)
     commands = tuple(draft.place(regions) for draft in drafts)
     image = np.zeros(max(align(r.address + r.size) for r in regions), np.uint8)
     names = tuple(layer.shape.name for layer in plan.layers)
@@ -102,9 +107,10 @@ def map_network(network: Network, machine: Machine) -> Program:
             ) from None
         image[index * COMMAND_BYTES : (index + 1) * COMMAND_BYTES] = np.frombuffer(data, np.uint8)
     for region in regions:
-        if region.name in constants:
+        if region.kind in ("weights", "params"):
             image[region.address : region.address + region.size] = constants[region.name][1]
     image.flags.writeable = False
+    source, result = network.tensors[network.input], network.tensors[network.output]
     program = Program(
         machine=machine,
         network=network.name,
@@ -113,10 +119,12 @@ def map_network(network: Network, machine: Machine) -> Program:
         layers=names,
         macs=tuple(layer.shape.macs for layer in plan.layers),
         regions=tuple(regions),
-        input=regions[where[0]],
-        output=regions[where[-1]],
+        input=regions[where[0][0]],
+        output=regions[where[plan.graph.output][0]],
         input_shape=source.shape,
-        output_shape=network.tensors[network.output].shape,
+        output_shape=result.shape,
+        input_format=source.fmt.name,
+        output_format=result.fmt.name,
         image=image,
     )
     check_program(program)

@@ -1,4 +1,4 @@
-"""A layer's shape and its mapping: tile sizes, loop order and what each buffer holds of a tile."""
+"""A layer's mapping: tile sizes, loop order and what each buffer holds of a tile."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from collections.abc import Mapping as AbstractMapping
 from dataclasses import dataclass, field
 
 from .machine import Machine
-from .pe import PeKind
-from .window import Axis, Window, axis_window, bank_step, held
+from .shape import Chunk, LayerShape
+from .window import Axis, Window, axis_window, bank_step
 
 __all__ = [
     "Capacity",
-    "Chunk",
     "ChunkGeometry",
     "ColumnMode",
-    "LayerShape",
     "LoopOrder",
     "Mapping",
     "MappingError",
@@ -48,53 +46,6 @@ class LoopOrder(enum.StrEnum):
     ACTIVATIONS = "activations"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerShape:
-    """The loops of one core layer, a linear layer being a 1 × 1 convolution of one pixel."""
-
-    name: str
-    K: int
-    C: int
-    H: int
-    W: int
-    FY: int = 1
-    FX: int = 1
-    OY: int = 1
-    """Convolution rows computed: a multiple of `pool_y`."""
-    OX: int = 1
-    stride_y: int = 1
-    stride_x: int = 1
-    dilation_y: int = 1
-    dilation_x: int = 1
-    pad_top: int = 0
-    pad_left: int = 0
-    pool_y: int = 1
-    pool_x: int = 1
-    pe: PeKind = PeKind.INT8
-
-    @property
-    def macs(self) -> int:
-        """Useful multiply-accumulates."""
-        return self.K * self.C * self.FY * self.FX * self.OY * self.OX
-
-    @property
-    def whole(self) -> Chunk:
-        """The whole reduction as one chunk."""
-        return Chunk(0, self.FY, 0, self.FX, 0, self.C)
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A part of the reduction: filter rows fy0 … fy0 + fy − 1, and so on."""
-
-    fy0: int
-    fy: int
-    fx0: int
-    fx: int
-    c0: int
-    c: int
-
-
 @dataclass(frozen=True, slots=True)
 class ChunkGeometry:
     """How the array walks one chunk; the strides are those of GEOMETRY, in bytes."""
@@ -108,6 +59,9 @@ class ChunkGeometry:
     pixel_y: int
     tap_x: int
     tap_y: int
+    window_x: int
+    """Bytes from a pool window's first operand to the next window's."""
+    window_y: int
     offset: int
     """Bytes from a pixel's first byte in the bank to the chunk's."""
     steps: int
@@ -162,7 +116,8 @@ class Mapping:
     """How one layer runs: tiles, loop order and column mode, with what they cost.
 
     A tile is `columns` × `column_rows` by `tile_x` convolution outputs and `groups` × rows channels.
-    With more than one chunk the array runs one accumulator tile and one group at a time.
+    With more than one chunk the array runs one accumulator tile and one group at a time. Lane-wise work
+    holds the K tile's own channels only, so activation tiles are as many as K tiles there.
     """
 
     shape: LayerShape
@@ -218,6 +173,11 @@ class Mapping:
         total = self.all_groups
         return [(g, min(self.groups, total - g)) for g in range(0, total, self.groups)]
 
+    def channels_of(self, k_tile: int) -> int:
+        """Output channels of the K tile with this index."""
+        first, groups = self.k_tiles[k_tile]
+        return min(groups * self.rows, self.shape.K - first * self.rows)
+
     # -- pixels --------------------------------------------------------------------------------
 
     @property
@@ -258,20 +218,24 @@ class Mapping:
 
     def held_x(self, part: Chunk, width: int) -> int:
         """Bank pixels in a row for `width` outputs."""
-        shape = self.shape
-        return held(width, shape.stride_x, shape.dilation_x, part.fx, self.steps_held(part)[1])
+        return (self.shape.reach_x(width, part.fx) - 1) // self.steps_held(part)[1] + 1
 
     def held_y(self, part: Chunk, height: int) -> int:
         """Bank rows for `height` outputs."""
-        shape = self.shape
-        return held(height, shape.stride_y, shape.dilation_y, part.fy, self.steps_held(part)[0])
+        return (self.shape.reach_y(height, part.fy) - 1) // self.steps_held(part)[0] + 1
+
+    def held_bytes(self, part: Chunk, k_tile: int | None = None) -> int:
+        """Bytes that the bank holds of a pixel; for lane-wise work those of a K tile, the largest or one."""
+        if self.shape.pe.lane_wise:
+            return self.k_tile if k_tile is None else self.channels_of(k_tile)
+        return self.shape.act_bytes(part.c)
 
     def y_axis(self, part: Chunk, y0: int, height: int) -> Axis:
         """The input rows that outputs y0 … y0 + height − 1 need."""
         shape = self.shape
         count = self.held_y(part, height)
         return axis_window(
-            first=y0 * shape.stride_y - shape.pad_top + part.fy0 * shape.dilation_y,
+            first=y0 // shape.pool_y * shape.window_step_y - shape.pad_top + part.fy0 * shape.dilation_y,
             needed=count,
             nominal=count,
             step=self.steps_held(part)[0],
@@ -282,14 +246,20 @@ class Mapping:
         """The input columns that outputs x0 … x0 + width − 1 need, in a row for `tile_x` outputs."""
         shape = self.shape
         return axis_window(
-            first=x0 * shape.stride_x - shape.pad_left + part.fx0 * shape.dilation_x,
+            first=x0 // shape.pool_x * shape.window_step_x - shape.pad_left + part.fx0 * shape.dilation_x,
             needed=self.held_x(part, width),
             nominal=self.held_x(part, min(self.tile_x, shape.OX)),
             step=self.steps_held(part)[1],
             size=shape.W,
         )
 
-    def windows(self, tile: Tile, chunk: Chunk) -> list[tuple[int, Window]]:
+    def first_byte(self, part: Chunk, k_tile: int) -> int:
+        """Bytes from a pixel's first channel to the first that the bank holds."""
+        if self.shape.pe.lane_wise:
+            return self.k_tiles[k_tile][0] * self.rows
+        return part.c0 * self.shape.pe.act_bits // 8
+
+    def windows(self, tile: Tile, chunk: Chunk, k_tile: int = 0) -> list[tuple[int, Window]]:
         """(mask of column banks, what they hold) for a tile while `chunk` is run."""
         shape, part = self.shape, self.held_chunk(chunk)
         columns = self.columns_of(tile.height)
@@ -308,10 +278,10 @@ class Mapping:
                 Window(
                     y=self.y_axis(part, y0, height),
                     x=x,
-                    first_channel=part.c0,
-                    channels=part.c,
-                    row_bytes=shape.W * shape.C,
-                    pixel_bytes=shape.C,
+                    skip=self.first_byte(part, k_tile),
+                    size_x=self.held_bytes(part, k_tile),
+                    width=shape.W,
+                    places=shape.places,
                 ),
             )
             for mask, y0, height in spans
@@ -321,37 +291,44 @@ class Mapping:
         """Bytes that the largest tile takes of a column's bank."""
         height = self.tile_rows if self.mode is ColumnMode.SHARED else self.column_rows
         return max(
-            self.held_y(part, height) * self.held_x(part, min(self.tile_x, self.shape.OX)) * part.c
+            self.held_y(part, height)
+            * self.held_x(part, min(self.tile_x, self.shape.OX))
+            * self.held_bytes(part)
             for part in {self.held_chunk(chunk) for chunk in self.chunks}
         )
 
-    def geometry(self, chunk: Chunk, machine: Machine) -> ChunkGeometry:
-        """How the array walks `chunk`."""
-        shape, part = self.shape, self.held_chunk(chunk)
+    def geometry(self, chunk: Chunk, machine: Machine, k_tile: int | None = None) -> ChunkGeometry:
+        """How the array walks `chunk`; lane-wise work has strides of its own in each K tile."""
+        shape, part, kind = self.shape, self.held_chunk(chunk), self.shape.pe
         step_y, step_x = self.steps_held(part)
-        pitch = self.held_x(part, min(self.tile_x, shape.OX)) * part.c
-        tap_x = shape.dilation_x // step_x * part.c if part.fx > 1 else 0
+        pixel = self.held_bytes(part, k_tile)
+        pitch = self.held_x(part, min(self.tile_x, shape.OX)) * pixel
+        tap_x = shape.dilation_x // step_x * pixel if part.fx > 1 else 0
         tap_y = shape.dilation_y // step_y * pitch if part.fy > 1 else 0
-        # Taps that lie side by side are one run: few channels still fill the lanes.
-        joined = chunk.fx == 1 or tap_x == chunk.c
-        run = chunk.fx * chunk.c if joined else chunk.c
-        lanes = machine.array.lanes(shape.pe)
+        lanes = machine.array.lanes(kind)
+        if kind.lane_wise:
+            runs, run = chunk.fx, 1
+        else:
+            # Taps that lie side by side, without pad bits, are one run: few channels still fill the lanes.
+            joined = chunk.fx == 1 or tap_x * 8 == chunk.c * kind.act_bits
+            runs, run = (1, chunk.fx * chunk.c) if joined else (chunk.fx, chunk.c)
         sets = -(-run // lanes)
-        runs = 1 if joined else chunk.fx
         steps = chunk.fy * runs * sets
         return ChunkGeometry(
             sets=sets,
             tail=run - (sets - 1) * lanes,
             fx=runs,
             fy=chunk.fy,
-            pixel_x=shape.stride_x // step_x * part.c,
+            pixel_x=shape.stride_x // step_x * pixel,
             pixel_y=shape.stride_y // step_y * pitch,
-            tap_x=0 if joined else tap_x,
+            tap_x=tap_x if runs > 1 else 0,
             tap_y=tap_y if chunk.fy > 1 else 0,
+            window_x=shape.window_step_x // step_x * pixel,
+            window_y=shape.window_step_y // step_y * pitch,
             offset=(chunk.fy0 - part.fy0) * tap_y + (chunk.fx0 - part.fx0) * tap_x
-            + chunk.c0 - part.c0,
+            + (chunk.c0 - part.c0) * kind.act_bits // 8,
             steps=steps,
-            lines=-(-steps // machine.array.sets_per_word(shape.pe)),
+            lines=-(-steps // machine.array.sets_per_word(kind)),
         )  # fmt: skip
 
     def group_lines(self, machine: Machine) -> int:
@@ -362,7 +339,7 @@ class Mapping:
         """Weight buffer lines of the largest weight tile."""
         if self.weight_chunked:
             return max(self.geometry(chunk, machine).lines for chunk in self.chunks)
-        return self.groups * self.group_lines(machine)
+        return (1 if self.shape.ones else self.groups) * self.group_lines(machine)
 
     def output_bytes(self) -> int:
         """Output buffer bytes of the largest tile, rows that no STORE takes included."""
@@ -394,7 +371,7 @@ class Mapping:
              "raise buffers.activation_bytes"),
             ("weight", "weights", self.tile_lines(machine) * line, capacity.weight_lines * line,
              f"raise buffers.weight_bytes or lower K below {self.k_tile}"),
-            ("parameter", "weights", self.groups * machine.row_groups * lanes * 16,
+            ("parameter", "weights", shape.param_lines(self.groups, machine.row_groups) * lanes * 16,
              capacity.param_lines * lanes * 16, "raise buffers.param_channels"),
             ("output", "outputs", self.output_bytes(), capacity.out_bytes,
              "raise buffers.output_bytes"),

@@ -43,11 +43,13 @@ def steps_of(index: int, mapping: Mapping) -> Iterator[Step]:
     for p, k in pairs:
         tile, (first_group, groups) = tiles[p], k_tiles[k]
         rows = min(mapping.column_rows, tile.height)
-        param, out = (index, k), (index, p, k)
+        shape, out = mapping.shape, (index, p, k)
+        act: tuple[int, ...] = (index, p, k) if shape.pe.lane_wise else (index, p)
+        param = (index, 0) if shape.alike else (index, k)
         if len(mapping.chunks) == 1:
             yield Step(
                 index, tile, k, 0, first_group, groups, 0, 0, rows, tile.width, True, True,
-                (index, p), (index, k), param, out,
+                act, param, param, out,
             )  # fmt: skip
             continue
         for sub_y in range(0, rows, mapping.acc_y):
@@ -58,7 +60,7 @@ def steps_of(index: int, mapping: Mapping) -> Iterator[Step]:
                             index, tile, k, chunk, group, 1, sub_y, sub_x,
                             min(mapping.acc_y, rows - sub_y), min(mapping.acc_x, tile.width - sub_x),
                             chunk == 0, chunk == len(mapping.chunks) - 1,
-                            (index, p, chunk) if mapping.act_chunked else (index, p),
-                            (index, group, chunk) if mapping.weight_chunked else (index, k),
+                            (*act, chunk) if mapping.act_chunked else act,
+                            (index, group, chunk) if mapping.weight_chunked else param,
                             param, out,
                         )  # fmt: skip

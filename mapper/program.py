@@ -34,7 +34,7 @@ class Program:
     """What one network is on one machine: the one thing that reference, model and RTL all run.
 
     `image` holds everything that lies in memory before the run, commands at address 0; its length is
-    the memory that the run needs. The input tensor's bytes (HWC, densely packed) are written at
+    the memory that the run needs. The input tensor's bytes (HWC, a pixel in whole bytes) are written at
     `input.address`, the result is read from `output.address`.
     """
 
@@ -53,6 +53,9 @@ class Program:
     """(C, H, W) or (N,) of the tensor that lies at `input` as HWC."""
     output_shape: tuple[int, ...]
     image: NDArray[np.uint8]
+    input_format: str = "int8"
+    """Of the values at `input`: int8, ternary or binary."""
+    output_format: str = "int8"
 
     def digest(self) -> str:
         """Hash of the machine and the memory image: equal digests run alike."""

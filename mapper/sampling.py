@@ -9,17 +9,22 @@ from .machine import ArraySpec, BufferSpec, BusSpec, Machine, PostSpec, QueueSpe
 __all__ = ["random_machine"]
 
 
-def random_machine(seed: int) -> Machine:
-    """A valid machine that depends on `seed` alone: rows 1…16, cols 1…4, buffers from 512 bytes on."""
+def random_machine(seed: int, pes: tuple[str, ...] = ("int8",)) -> Machine:
+    """A valid machine that depends on the arguments alone: rows 1…16, cols 1…4, buffers from 512 bytes on.
+
+    Args:
+        seed: of everything that is drawn.
+        pes: the PE kinds that its array serves, see `ArraySpec.pes`.
+    """
     rng = random.Random(seed)
     while True:
         try:
-            return _draw(rng, seed)
+            return _draw(rng, seed, pes)
         except ValueError:  # widths that don't go together: draw again
             continue
 
 
-def _draw(rng: random.Random, seed: int) -> Machine:
+def _draw(rng: random.Random, seed: int, pes: tuple[str, ...]) -> Machine:
     rows = rng.choice((1, 2, 4, 8, 16))
     return Machine(
         name=f"random-{seed}",
@@ -30,6 +35,7 @@ def _draw(rng: random.Random, seed: int) -> Machine:
             weight_word_bits=rng.choice((16, 32, 64, 128)),
             acc_depth=rng.choice((16, 32)),
             acc_bits=rng.choice((30, 32)),
+            pes=pes,
         ),
         buffers=BufferSpec(
             activation_bytes=1 << rng.randint(9, 14),

@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from .machine import Machine
 from .mapping import (
     Capacity,
-    Chunk,
     ColumnMode,
-    LayerShape,
     LoopOrder,
     Mapping,
     MappingError,
 )
+from .shape import Chunk, LayerShape
 from .traffic import activation_beats, estimate_cycles, passes, pixel_work, weight_bytes
 
 __all__ = ["choose_mapping"]
@@ -40,6 +39,8 @@ def _splits(size: int) -> list[int]:
 
 def _accumulator_tile(shape: LayerShape, rows: int, width: int, depth: int) -> tuple[int, int]:
     """(y, x) of the tile that covers rows × width with the fewest tiles, whole windows each."""
+    if shape.overlaps:
+        return shape.pool_y, shape.pool_x
     best = (0, 0, 0)
     score: tuple[int, int] | None = None
     for y in range(shape.pool_y, rows + 1, shape.pool_y):
@@ -77,18 +78,19 @@ def _skips(shape: LayerShape, part: Chunk, machine: Machine) -> list[bool]:
     """Whether leaving out pixels that the stride skips is possible, and whether it may pay."""
     if shape.stride_x == 1:
         return [False]
-    if part.c < shape.C:
+    if part.c < shape.C or shape.places[0].pitch > shape.act_bytes(shape.C):
         return [True]
     # Separate pixels cost at least a beat each: with little to skip a whole run is cheaper.
-    return [False, True] if machine.bus_bytes <= shape.C else [False]
+    return [False, True] if machine.bus_bytes <= shape.act_bytes(shape.C) else [False]
 
 
-def _channel_cuts(channels: int, lanes: int, most: int) -> list[int]:
+def _channel_cuts(channels: int, lanes: int, most: int, align: int) -> list[int]:
     """Channels of a chunk to try, falling: whole lane sets as long as they are above one.
 
     Args:
         channels: all there are.
         lanes: of a PE.
+        align: channels that fill whole bytes, of which a chunk is a multiple (unless it is all of them).
         most: what a weight tile of one group holds, so that nothing above it need be tried for one.
     """
     cuts = {channels, min(channels, max(1, most // lanes * lanes))}
@@ -97,7 +99,7 @@ def _channel_cuts(channels: int, lanes: int, most: int) -> list[int]:
     while size < channels:  # lane counts are powers of two too
         cuts.add(size)
         size *= 2
-    return sorted(cuts, reverse=True)
+    return sorted({c for c in cuts if c == channels or c % align == 0}, reverse=True)
 
 
 def _chunked(shape: LayerShape, fy: int, fx: int, c: int) -> tuple[Chunk, ...]:
@@ -125,7 +127,8 @@ class _Search:
     def _consider(self, base: Mapping) -> bool:
         """Try every K tile and loop order with the pixel tiles and chunks of `base`."""
         shape, machine, capacity = self.shape, self.machine, self.capacity
-        base_act = base.bank_bytes()
+        lane_wise = shape.pe.lane_wise
+        base_act = base.bank_bytes()  # for lane-wise work that of one group
         if base_act > capacity.act_bytes:
             return False
         geometries = [base.geometry(chunk, machine) for chunk in base.chunks]
@@ -141,36 +144,44 @@ class _Search:
         weights = 0
         tried = 0
         for groups in _splits(base.all_groups):
-            if groups > _FIELD_GROUPS or groups * machine.row_groups > capacity.param_lines:
+            if groups > _FIELD_GROUPS:
                 continue
-            if not base.weight_chunked and groups * group_lines > capacity.weight_lines:
+            if shape.param_lines(groups, machine.row_groups) > capacity.param_lines:
+                continue
+            lines = held_lines if base.weight_chunked or shape.ones else groups * group_lines
+            if lines > capacity.weight_lines:
+                continue
+            if groups < base.all_groups and groups * machine.array.rows % shape.out_align:
+                continue  # a K tile starts at a whole byte in memory
+            if lane_wise and base.act_chunked and groups > self._least_groups:
                 continue
             tiled = dataclasses.replace(base, groups=groups)
             if tiled.k_tile > _FIELD_PIXEL or tiled.output_bytes() > capacity.out_bytes:
                 continue
-            if beats is None:
-                beats = activation_beats(base, machine.bus_bytes)
-                weights = weight_bytes(base, machine)
-                work = pixel_work(base)
+            if lane_wise:
+                base_act = tiled.bank_bytes()
+                if base_act > capacity.act_bytes:
+                    continue
+            if beats is None or lane_wise:
+                beats = activation_beats(tiled, machine.bus_bytes, capacity.act_slots)
+                weights = weight_bytes(tiled, machine)
+                work = pixel_work(tiled)
+            params = shape.param_lines(base.all_groups, machine.row_groups) * machine.param_line_bits // 8
             for order in LoopOrder:
                 candidate = dataclasses.replace(tiled, order=order)
                 act, weight, param = passes(candidate, capacity, work)
-                read = (
-                    act * beats * machine.bus_bytes
-                    + weight * weights
-                    + param * base.all_groups * machine.array.rows * 16
-                )
+                read = act * beats * machine.bus_bytes + weight * weights + param * params
                 cycles = estimate_cycles(candidate, machine, work, geometries, read)
                 score = (read, cycles, work.tiles * len(candidate.k_tiles))
                 self.evaluated += 1
                 if self._best is None or score < self._best[0]:
-                    lines = groups * group_lines if not base.weight_chunked else held_lines
+                    pixels = (shape.OY // shape.pool_y) * (shape.OX // shape.pool_x)
                     self._best = (
                         score,
                         dataclasses.replace(
                             candidate,
                             read_bytes=read,
-                            write_bytes=shape.K * (shape.OY // shape.pool_y) * (shape.OX // shape.pool_x),
+                            write_bytes=shape.out_bytes(shape.K) * pixels,
                             cycles=cycles,
                             act_bytes=base_act,
                             weight_bytes=lines * machine.weight_line_bits // 8,
@@ -182,6 +193,11 @@ class _Search:
             if tried == _K_TILES:
                 break
         return tried > 0
+
+    @property
+    def _least_groups(self) -> int:
+        """Groups of the smallest K tile that ends at a whole byte in memory."""
+        return min(-(-self.shape.out_align // self.machine.array.rows), -(-self.shape.K // self.machine.array.rows))
 
     def run(
         self,
@@ -238,13 +254,16 @@ class _Search:
         shape = self.shape
         array, kind = self.machine.array, shape.pe
         lanes = array.lanes(kind)
+        if shape.overlaps:
+            return False  # one tap: nothing to split
         for fx in dict.fromkeys((min(shape.FX, _FIELD_TAPS), 1)):
             found = False
             for act_chunked, weight_chunked in ((False, True), (True, False), (True, True)):
                 for fy in dict.fromkeys((min(shape.FY, _FIELD_TAPS), 1)):
                     most = self.capacity.weight_lines * array.sets_per_word(kind) // fy * lanes // fx
-                    for c in _channel_cuts(shape.C, lanes, most):
-                        if weight_chunked and c > max(most, 1):
+                    cuts = _channel_cuts(shape.C, lanes, most, shape.act_align)
+                    for c in [shape.C] if kind.lane_wise else cuts:
+                        if weight_chunked and c > max(most, shape.act_align) and not kind.lane_wise:
                             continue
                         chunks = _chunked(shape, fy, fx, c)
                         if len(chunks) > 1 and self.run(columns, chunks, act_chunked, weight_chunked):
@@ -289,7 +308,7 @@ def choose_mapping(shape: LayerShape, machine: Machine, capacity: Capacity) -> M
         order=LoopOrder.WEIGHTS,
         mode=ColumnMode.SHARED,
         skip_x=shape.stride_x > 1,
-        chunks=_chunked(shape, 1, 1, 1),
+        chunks=_chunked(shape, 1, 1, shape.C if shape.pe.lane_wise else min(shape.C, shape.act_align)),
         act_chunked=True,
         weight_chunked=True,
     )

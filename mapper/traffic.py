@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from .machine import Machine
 from .mapping import Capacity, ChunkGeometry, ColumnMode, LoopOrder, Mapping
+from .shape import Chunk
 from .window import Axis
 
 __all__ = [
@@ -30,48 +31,64 @@ def _beats(start: NDArray[np.int64], run: int, beat: int) -> int:
     return int(((start + run - 1) // beat - start // beat + 1).sum())
 
 
-def activation_beats(mapping: Mapping, beat: int) -> int:
-    """Beats that reading every activation tile once takes, all chunks if tiles hold one chunk.
-
-    Args:
-        mapping: any mapping of the layer with these tiles and column mode.
-        beat: bytes of a bus beat; the tensor starts at a multiple of it.
-    """
+def _part_beats(mapping: Mapping, part: Chunk, k_tile: int, beat: int) -> int:
+    """Beats of reading what every pixel tile holds for this part of the reduction, or this K tile."""
     shape = mapping.shape
-    row_bytes = shape.W * shape.C
     step = mapping.columns * mapping.column_rows
+    spans: list[Axis] = []
+    for y0 in range(0, shape.OY, step):
+        height = min(step, shape.OY - y0)
+        inner = height if mapping.mode is ColumnMode.SHARED else mapping.column_rows
+        spans += [mapping.y_axis(part, y0 + top, min(inner, height - top)) for top in range(0, height, inner)]
+    columns = [
+        mapping.x_axis(part, x0, min(mapping.tile_x, shape.OX - x0))
+        for x0 in range(0, shape.OX, mapping.tile_x)
+    ]
+    positions = np.concatenate([_positions(axis) for axis in spans])
+    first, size = mapping.first_byte(part, k_tile), mapping.held_bytes(part, k_tile)
+    turns = len(shape.places)
     total = 0
-    for part in {mapping.held_chunk(chunk) for chunk in mapping.chunks}:
-        spans: list[Axis] = []
-        for y0 in range(0, shape.OY, step):
-            height = min(step, shape.OY - y0)
-            inner = height if mapping.mode is ColumnMode.SHARED else mapping.column_rows
-            spans += [
-                mapping.y_axis(part, y0 + top, min(inner, height - top)) for top in range(0, height, inner)
-            ]
-        columns = [
-            mapping.x_axis(part, x0, min(mapping.tile_x, shape.OX - x0))
-            for x0 in range(0, shape.OX, mapping.tile_x)
-        ]
-        rows = np.concatenate([_positions(axis) for axis in spans]) * row_bytes
+    for operand, place in enumerate(shape.places):
+        base, row_bytes = place.offset + first, shape.W * place.pitch
+        rows = base + positions[positions % turns == operand] // turns * row_bytes
         for x in columns:
             if not x.valid:
                 continue
-            if part.c == shape.C and x.step == 1:
-                run = x.valid * part.c
-                if x.count == x.valid and run == row_bytes:
+            if size == place.pitch and x.step == 1:
+                run = x.valid * size
+                if turns == 1 and x.count == x.valid and run == row_bytes:
                     for y in spans:
                         if y.valid and y.step == 1:
-                            start = np.array([y.start * row_bytes])
+                            start = np.array([base + y.start * row_bytes])
                             total += _beats(start, run * y.valid, beat)
                         elif y.valid:
-                            total += _beats(_positions(y) * row_bytes, run, beat)
+                            total += _beats(base + _positions(y) * row_bytes, run, beat)
                 else:
-                    total += _beats(rows + x.start * shape.C, run, beat)
+                    total += _beats(rows + x.start * place.pitch, run, beat)
             else:
-                pixels = _positions(x) * shape.C + part.c0
-                total += _beats((rows[:, None] + pixels[None, :]).ravel(), part.c, beat)
+                pixels = _positions(x) * place.pitch
+                total += _beats((rows[:, None] + pixels[None, :]).ravel(), size, beat)
     return total
+
+
+def activation_beats(mapping: Mapping, beat: int, act_slots: int) -> int:
+    """Beats that reading every activation tile once takes, all chunks if tiles hold one chunk.
+
+    Args:
+        mapping: any mapping of the layer with these tiles and column mode; for lane-wise work with this K
+            tile too.
+        beat: bytes of a bus beat; the tensor starts at a multiple of it.
+        act_slots: tiles that a bank holds; lane-wise chunks beyond are read again for each group.
+    """
+    parts = {mapping.held_chunk(chunk) for chunk in mapping.chunks}
+    if not mapping.shape.pe.lane_wise:
+        return sum(_part_beats(mapping, part, 0, beat) for part in parts)
+    again = mapping.act_chunked and len(mapping.chunks) > act_slots
+    return sum(
+        _part_beats(mapping, part, k_tile, beat) * (groups if again else 1)
+        for part in parts
+        for k_tile, (_, groups) in enumerate(mapping.k_tiles)
+    )
 
 
 def line_bytes(mapping: Mapping, machine: Machine, group: int) -> int:
@@ -82,7 +99,7 @@ def line_bytes(mapping: Mapping, machine: Machine, group: int) -> int:
 
 def weight_bytes(mapping: Mapping, machine: Machine) -> int:
     """Bytes of the layer's weights in memory, which is what reading them once takes."""
-    last = mapping.all_groups - 1
+    last = 0 if mapping.shape.ones else mapping.all_groups - 1
     lines = mapping.group_lines(machine)
     return lines * (last * line_bytes(mapping, machine, 0) + line_bytes(mapping, machine, last))
 
@@ -94,6 +111,8 @@ def passes(mapping: Mapping, capacity: Capacity, work: PixelWork) -> tuple[int, 
     """
     k_tiles, chunks = len(mapping.k_tiles), len(mapping.chunks)
     pixel_tiles = work.tiles
+    if mapping.shape.pe.lane_wise:
+        return _lane_wise_passes(mapping, capacity, work)
     outer_weights = mapping.order is LoopOrder.WEIGHTS
     act = k_tiles if outer_weights and pixel_tiles > capacity.act_slots else 1
     weight = 1 if outer_weights or k_tiles <= capacity.weight_slots else pixel_tiles
@@ -110,6 +129,24 @@ def passes(mapping: Mapping, capacity: Capacity, work: PixelWork) -> tuple[int, 
         elif not outer_weights:
             weight = 1 if mapping.all_groups * chunks <= capacity.weight_slots else pixel_tiles
     return act, weight, param
+
+
+def _lane_wise_passes(mapping: Mapping, capacity: Capacity, work: PixelWork) -> tuple[int, int, int]:
+    """The same where every K tile has activation tiles of its own."""
+    shape, k_tiles, chunks = mapping.shape, len(mapping.k_tiles), len(mapping.chunks)
+    outer_weights = mapping.order is LoopOrder.WEIGHTS
+    again = 1 if outer_weights or k_tiles <= capacity.weight_slots else work.tiles
+    weight, param = again, 1 if shape.alike else again
+    if mapping.weight_chunked:
+        if mapping.groups * chunks > capacity.weight_slots:
+            weight = work.accumulator_tiles
+        elif not outer_weights:
+            weight = 1 if mapping.all_groups * chunks <= capacity.weight_slots else work.tiles
+        if shape.ones:
+            weight *= mapping.all_groups
+    elif shape.ones:  # the weights of one group come with each tile of parameters
+        weight = 1 if shape.alike else again * k_tiles
+    return 1, weight, param
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +187,9 @@ def estimate_cycles(
     pixels, tiles = work.pixels, work.accumulator_tiles
     steps = sum(g.steps for g in geometries)
     array = groups * (pixels * steps + tiles * len(geometries))
-    post = groups * (pixels * mapping.tile_columns * machine.row_groups + tiles)
+    # A search tree of several levels takes two reads of the parameters a level.
+    reads = 2 * shape.levels if shape.levels > 1 else 1
+    post = groups * (pixels * mapping.tile_columns * machine.row_groups * reads + tiles)
     k_tiles = len(mapping.k_tiles)
     executions = work.tiles * k_tiles
     if len(geometries) > 1:
@@ -160,11 +199,14 @@ def estimate_cycles(
     height, width = shape.OY // shape.pool_y, shape.OX // shape.pool_x
     across = -(-shape.OX // mapping.tile_x)
     # STORE takes about four cycles more for each run: a pixel, a row or a whole tile.
-    if mapping.k_tile < shape.K:
+    size = shape.out_bytes(shape.K)
+    if shape.target.step > 1:
+        runs = shape.K * height * width
+    elif mapping.k_tile < shape.K or shape.target.pitch > size or shape.K % shape.out_align:
         runs = height * width * k_tiles
     else:
         runs = height * across if across > 1 else work.tiles
-    write = shape.K * height * width // machine.bus_bytes + 4 * runs + 10 * executions
+    write = size * height * width // machine.bus_bytes + 4 * runs + 10 * executions
     first = mapping.bank_bytes() // machine.bus_bytes
     last = write // (work.tiles * k_tiles) + post // executions
     return max(array, post, read, write) + first + last

@@ -1,7 +1,7 @@
 """The input window of an output tile: which input bytes a tile needs and how they lie in a bank.
 
-A tile's window is dense in the bank: `count` rows of `count` pixels of `channels` bytes. Positions
-outside the image are filled with the zero point; positions that strides skip are not held at all.
+A tile's window is dense in the bank: `count` rows of `count` pixels of `size_x` bytes. Positions
+outside the image are filled; positions that strides skip are not held at all.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["Axis", "Copy", "Fill", "Window", "axis_window", "bank_step", "held"]
+from .shape import Place
+
+__all__ = ["Axis", "Copy", "Fill", "Window", "axis_window", "bank_step"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +35,6 @@ class Axis:
 def bank_step(stride: int, dilation: int, taps: int) -> int:
     """Input positions from one that any output needs to the next: the others need not be held."""
     return math.gcd(stride, dilation if taps > 1 else 0)
-
-
-def held(outputs: int, stride: int, dilation: int, taps: int, step: int) -> int:
-    """Bank positions under the windows of `outputs` neighbouring output pixels."""
-    return ((outputs - 1) * stride + (taps - 1) * dilation) // step + 1
 
 
 def axis_window(*, first: int, needed: int, nominal: int, step: int, size: int) -> Axis:
@@ -72,7 +69,7 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """Bytes of zero point: `rows` runs in the bank."""
+    """Bytes of padding: `rows` runs in the bank."""
 
     dst: int
     dst_row: int
@@ -86,17 +83,19 @@ class Window:
 
     y: Axis
     x: Axis
-    first_channel: int
-    channels: int
-    row_bytes: int
-    """Bytes of an input row in memory."""
-    pixel_bytes: int
-    """Bytes of an input pixel in memory."""
+    skip: int
+    """Bytes of a pixel before those that are held."""
+    size_x: int
+    """Bytes held of a pixel."""
+    width: int
+    """Pixels of an input row in memory."""
+    places: tuple[Place, ...]
+    """The tensor; two of them give rows in turn."""
 
     @property
     def pitch(self) -> int:
         """Bytes from a row to the next in the bank."""
-        return self.x.count * self.channels
+        return self.x.count * self.size_x
 
     @property
     def size(self) -> int:
@@ -108,34 +107,34 @@ class Window:
         return not self.y.valid or not self.x.valid
 
     def copies(self) -> list[Copy]:
-        """The bytes that come from memory, as one 3-D copy; none if the window is all padding."""
+        """The bytes that come from memory, a 3-D copy for each tensor; none if all is padding."""
         if self._empty:
             return []
-        y, x, pitch = self.y, self.x, self.pitch
-        src = y.start * self.row_bytes + x.start * self.pixel_bytes + self.first_channel
-        dst = y.before * pitch + x.before * self.channels
-        row_step = y.step * self.row_bytes
-        if self.channels == self.pixel_bytes and x.step == 1:
-            run = x.valid * self.channels
-            if run == pitch and run == row_step:  # whole rows: one run in memory and in the bank
-                return [Copy(src, 0, 0, dst, 0, 0, run * y.valid, 1, 1)]
-            return [Copy(src, row_step, 0, dst, pitch, 0, run, y.valid, 1)]
-        pixel_step = x.step * self.pixel_bytes
+        return [self._copy(operand) for operand in range(len(self.places))]
+
+    def _copy(self, operand: int) -> Copy:
+        y, x, pitch, turns, place = self.y, self.x, self.pitch, len(self.places), self.places[operand]
+        assert turns == 1 or (y.step == 1 and y.start % turns == y.valid % turns == y.before == 0)
+        rows, bank_row = y.valid // turns, turns * pitch
+        src = place.offset + self.skip + (y.start // turns * self.width + x.start) * place.pitch
+        dst = (y.before + operand) * pitch + x.before * self.size_x
+        row_step = y.step * self.width * place.pitch
+        if self.size_x == place.pitch and x.step == 1:
+            run = x.valid * self.size_x
+            if run == bank_row and run == row_step:  # whole rows: one run in memory and in the bank
+                return Copy(src, 0, 0, dst, 0, 0, run * rows, 1, 1)
+            return Copy(src, row_step, 0, dst, bank_row, 0, run, rows, 1)
         if x.valid == 1:
-            return [Copy(src, row_step, 0, dst, pitch, 0, self.channels, y.valid, 1)]
-        return [
-            Copy(
-                src, pixel_step, row_step, dst, self.channels, pitch, self.channels, x.valid,
-                y.valid,
-            )
-        ]  # fmt: skip
+            return Copy(src, row_step, 0, dst, bank_row, 0, self.size_x, rows, 1)
+        pixel_step = x.step * place.pitch
+        return Copy(src, pixel_step, row_step, dst, self.size_x, bank_row, self.size_x, x.valid, rows)
 
     def fills(self) -> list[Fill]:
         """The padding, a row's right end and the next row's left start in one run."""
         y, x, pitch = self.y, self.x, self.pitch
         if self._empty:
             return [Fill(0, 0, self.size, 1)]
-        left, right = x.before * self.channels, x.after * self.channels
+        left, right = x.before * self.size_x, x.after * self.size_x
         head = y.before * pitch + left
         tail = right + y.after * pitch
         fills = []
