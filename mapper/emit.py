@@ -23,9 +23,10 @@ _AHEAD = 60
 
 
 def _tensor_waits(plans: list[LayerPlan]) -> dict[int, int]:
-    """layer -> the layer after whose last STORE it may read its tensors; none where that is over anyway.
+    """For each layer that waits, the layer after whose last STORE it may read its tensors.
 
-    A layer stands for all before it, since STOREs are in order. No layer is waited for twice.
+    Layers that need nothing new don't wait. A layer stands for all before it, since STOREs are in order,
+    and none is waited for twice.
     """
     waits: dict[int, int] = {}
     writer: dict[int, int] = {}

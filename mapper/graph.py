@@ -192,7 +192,7 @@ class _Lowering:
         return len(self.storages) - 1
 
     def _home(self, name: str) -> tuple[int, int]:
-        """(tensor in memory, byte in its pixels) where a tensor is to be made: in the whole that it is part of."""
+        """(tensor in memory, byte in its pixels) where a tensor is to be made: a part in its whole."""
         if name in self._homes:
             return self._homes[name]
         home: tuple[int, int] | None = None
@@ -547,7 +547,7 @@ class _Lowering:
         rows: Index,
         where: tuple[int, int],
     ) -> None:
-        """Nothing; adds one pass whose rows are the channels `rows` and go to places start, start + step, …"""
+        """Nothing; adds one pass whose rows are the channels `rows`, put at places start, start + step, …"""
         storage, offset = self._home(tail.out.name)
         start, step = where
         bits = tail.out.fmt.bits
@@ -698,7 +698,7 @@ class _Lowering:
     def _flatten(self, layer: Layer) -> None:
         assert isinstance(layer, Flatten)
         placed = self._placed[layer.input]
-        channels, height, width = placed.shape
+        _, height, width = placed.shape
         flat = placed.flat or height * width > 1
         self._placed[layer.output] = replace(placed, flat=flat)
 

@@ -14,6 +14,7 @@ from .traffic import line_bytes
 
 __all__ = ["pack_params", "pack_weights"]
 
+
 def _words(layer: CoreLayer, mapping: Mapping, machine: Machine) -> NDArray[np.uint8]:
     """Weight words in line order, uint8 (K, lines, bytes of a weight word)."""
     kind, word = layer.shape.pe, machine.array.weight_word_bits // 8

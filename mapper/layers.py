@@ -22,7 +22,7 @@ _INT32 = (-(1 << 31), (1 << 31) - 1)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Post:
-    """What POST does with a layer's accumulators; arrays have an entry a channel, of an add one an operand."""
+    """What POST does with a layer's accumulators; arrays have an entry a channel, or an operand of an add."""
 
     bias: NDArray[np.int32]
     multiplier: NDArray[np.int32] | None = None
@@ -61,7 +61,7 @@ class CoreLayer:
 
     shape: LayerShape
     weights: NDArray[np.int8]
-    """(K, C, FY, FX), of lane-wise layers (K, 1, FY, FX); channels in the order in which they lie in memory."""
+    """(K, C, FY, FX), of lane-wise layers (K, 1, FY, FX); channels in the order that they have in memory."""
     post: Post
     sources: tuple[int, ...]
     """Numbers of the tensors in memory that it reads, one for each of `shape.places`."""

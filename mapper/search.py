@@ -111,6 +111,11 @@ def _chunked(shape: LayerShape, fy: int, fx: int, c: int) -> tuple[Chunk, ...]:
     )
 
 
+def _least_groups(shape: LayerShape, rows: int) -> int:
+    """Groups of the smallest K tile, which ends at a whole byte in memory."""
+    return min(-(-shape.out_align // rows), -(-shape.K // rows))
+
+
 class _Search:
     """The candidates of one layer on one machine."""
 
@@ -153,7 +158,7 @@ class _Search:
                 continue
             if groups < base.all_groups and groups * machine.array.rows % shape.out_align:
                 continue  # a K tile starts at a whole byte in memory
-            if lane_wise and base.act_chunked and groups > self._least_groups:
+            if lane_wise and base.act_chunked and groups > _least_groups(shape, machine.array.rows):
                 continue
             tiled = dataclasses.replace(base, groups=groups)
             if tiled.k_tile > _FIELD_PIXEL or tiled.output_bytes() > capacity.out_bytes:
@@ -193,11 +198,6 @@ class _Search:
             if tried == _K_TILES:
                 break
         return tried > 0
-
-    @property
-    def _least_groups(self) -> int:
-        """Groups of the smallest K tile that ends at a whole byte in memory."""
-        return min(-(-self.shape.out_align // self.machine.array.rows), -(-self.shape.K // self.machine.array.rows))
 
     def run(
         self,
@@ -302,7 +302,7 @@ def choose_mapping(shape: LayerShape, machine: Machine, capacity: Capacity) -> M
         columns=1,
         column_rows=shape.pool_y,
         tile_x=shape.pool_x,
-        groups=1,
+        groups=_least_groups(shape, machine.array.rows),
         acc_y=shape.pool_y,
         acc_x=shape.pool_x,
         order=LoopOrder.WEIGHTS,

@@ -154,8 +154,8 @@ class Transfer:
 
     def output_strides(self) -> tuple[int, int]:
         """Bytes from a written pixel to the next, and from a written row to the next."""
-        mapping = self.plan.mapping
-        return mapping.k_tile, mapping.k_tile * (min(mapping.tile_x, mapping.shape.OX) // mapping.shape.pool_x)
+        mapping, shape = self.plan.mapping, self.plan.mapping.shape
+        return mapping.k_tile, mapping.k_tile * (min(mapping.tile_x, shape.OX) // shape.pool_x)
 
     def stores(self, step: Step, slot: int) -> list[Draft]:
         """The STOREs of an output tile."""
