@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import json
 import struct
@@ -8,11 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bitwright.models.layers import Requantize
 from bitwright.models.network import Network
 from bitwright.models.reference import run_reference
 from bitwright.models.storage import ImportModelError, load_network
-from bitwright.models.zoo import random_input, random_network, resnet8_stack
+from bitwright.models.zoo import FORMATS, random_input, random_network, resnet8_stack
+
+GRAPH: dict[str, Any] = {
+    "formats": [("int8", "int8")], "vector": True, "max_layers": 6, "max_channels": 8, "max_image": 8
+}  # fmt: skip
+SEED = 22
+"""Of a graph that has every kind of layer that version 2 added."""
 
 PREFIX = struct.Struct("<8sIIQ32s")
 
@@ -43,7 +49,16 @@ def refusal(path: Path) -> str:
     return text
 
 
-@pytest.mark.parametrize("network", [resnet8_stack(), random_network(7), random_network(9, groups=True)])
+@pytest.mark.parametrize(
+    "network",
+    [
+        resnet8_stack(),
+        random_network(7),
+        random_network(9, groups=True),
+        random_network(SEED, **GRAPH),
+        *(random_network(seed, formats=FORMATS, vector=True, max_image=8) for seed in range(6)),
+    ],
+)
 def test_a_network_comes_back_as_it_was(tmp_path: Path, network: Network) -> None:
     back = load_network(saved(tmp_path, network))
     assert (back.name, back.input, back.output, back.tensors) == (
@@ -51,13 +66,12 @@ def test_a_network_comes_back_as_it_was(tmp_path: Path, network: Network) -> Non
     )  # fmt: skip
     assert len(back.layers) == len(network.layers)
     for ours, theirs in zip(back.layers, network.layers, strict=True):
-        if isinstance(ours, Requantize) and isinstance(theirs, Requantize):
-            assert np.array_equal(ours.multiplier, theirs.multiplier) and np.array_equal(
-                ours.shift, theirs.shift
-            )
-            assert (ours.rounding, ours.low, ours.high) == (theirs.rounding, theirs.low, theirs.high)
-        else:
-            assert ours == theirs
+        assert type(ours) is type(theirs)
+        for field in dataclasses.fields(theirs):
+            value = getattr(theirs, field.name)
+            assert np.array_equal(getattr(ours, field.name), value) and type(
+                getattr(ours, field.name)
+            ) is type(value)
     for key, record in network.weights.items():
         other = back.weights[key]
         assert other.payload == record.payload and np.array_equal(other.bias, record.bias)
@@ -149,6 +163,70 @@ def test_a_hostile_header_with_a_sound_checksum_is_refused(tmp_path: Path, chang
     with pytest.raises(ImportModelError, match=text):
         load_network(path)
     refusal(path)
+
+
+def find(header: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The first layer of a kind, with an option set where the kind may lack it."""
+    return next(
+        layer
+        for layer in header["layers"]
+        if layer["kind"] == kind and (kind != "requantize" or layer["bias"] is not None)
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda h: find(h, "add").update(inputs=["input"]), "an add has 2 inputs, not 1"),
+        (lambda h: find(h, "add").update(inputs="input"), "inputs must be of type list, not str"),
+        (lambda h: find(h, "add").update(inputs=[["input"], 3]), "an input must be of type str"),
+        (lambda h: find(h, "add").update(left_shift=1 << 40), "left_shift must be from 0 to 20"),
+        (lambda h: find(h, "add").update(left_shift=True), "left_shift must be of type int, not bool"),
+        (lambda h: find(h, "add")["multiplier"].update(shape=[1]), "must be equally many, not 1 and 2"),
+        (lambda h: find(h, "add").pop("inputs"), "lacks the key 'inputs'"),
+        (lambda h: find(h, "concat").update(inputs=[]), "at least 2 inputs, not 0"),
+        (lambda h: find(h, "concat").update(inputs=["input"] * 100_000), "layer .*: "),
+        (lambda h: find(h, "shuffle").update(groups=0), "groups must be an integer from 1"),
+        (lambda h: find(h, "shuffle").update(groups=[2]), "groups must be an integer from 1"),
+        (lambda h: find(h, "avgpool").update(kernel=[1 << 16, 1], padding=[0] * 4), "doesn't fit into"),
+        (lambda h: find(h, "thresholds").update(step=0), "step must be 1 or 2"),
+        (lambda h: find(h, "thresholds").update(low=1 << 70), "low and high must be from -128 to 127"),
+        (lambda h: find(h, "thresholds").update(values=None), "values must be of type dict"),
+        (lambda h: find(h, "thresholds")["values"].update(shape=[1 << 31]), "of the arrays, which have"),
+        (lambda h: find(h, "requantize")["bias"].update(shape=[1]), "bias must be . integers"),
+        (lambda h: find(h, "requantize")["bias"].update(dtype="<f8", shape=[0]), "bias must be . integers"),
+        (lambda h: find(h, "conv").update(pad_value=[1]), "pad_value must be an integer from"),
+        (lambda h: find(h, "conv").update(pad_value=200), "pad_value must be from -128 to 127 for int8"),
+        (lambda h: find(h, "conv").pop("pad_value"), "lacks the key 'pad_value'"),
+    ],
+)
+def test_a_hostile_graph_with_a_sound_checksum_is_refused(tmp_path: Path, change: Any, text: str) -> None:
+    path = saved(tmp_path, random_network(SEED, **GRAPH))
+    forged(path, change)
+    with pytest.raises(ImportModelError, match=text):
+        load_network(path)
+    refusal(path)
+
+
+def test_a_file_of_version_1_still_loads(tmp_path: Path) -> None:
+    """Written before there was a version 2: conv, max pool and linear layers; its results noted then."""
+    network = load_network(Path(__file__).parent / "data" / "version1.bw")
+    kinds = [layer.kind for layer in network.layers]
+    assert kinds == [
+        "conv", "requantize", "maxpool", "conv", "requantize", "flatten", "linear", "requantize",
+    ]  # fmt: skip
+    assert run_reference(network, random_input(network, 0, 2)).tolist() == [[10, 12], [-6, -3]]
+    newer = load_network(saved(tmp_path, network))
+    assert (tmp_path / "net.bw").read_bytes()[8] == 2
+    assert run_reference(newer, random_input(network, 0, 2)).tolist() == [[10, 12], [-6, -3]]
+
+
+def test_a_file_of_version_1_has_no_layers_of_version_2(tmp_path: Path) -> None:
+    path = saved(tmp_path, random_network(SEED, **GRAPH))
+    data = bytearray(path.read_bytes())
+    data[8] = 1
+    path.write_bytes(data)
+    assert "kind must be one of conv, linear, maxpool, requantize, relu, flatten, not" in refusal(path)
 
 
 def test_no_memory_is_taken_on_a_forged_word(tmp_path: Path) -> None:
