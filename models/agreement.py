@@ -105,8 +105,15 @@ def compare_layers(
         network: its integer form, from `to_network`.
         images: stored pixels, shape (B, 1, 8, 8).
     """
-    differences = []
-    levels = _qat_levels(model, network, images)
+    return _summaries(_compare_values(_qat_levels(model, network, images), network), slice(None))
+
+
+_Compared = dict[str, tuple[NDArray[np.int64], NDArray[np.bool_]]]
+
+
+def _compare_values(levels: dict[str, _Levels], network: Network) -> _Compared:
+    """For each layer with weights: the differences in levels, and where one would be explained."""
+    found: _Compared = {}
     for layer in network.layers:
         if not isinstance(layer, Conv | Linear):
             continue
@@ -124,16 +131,21 @@ def compare_layers(
             difference = difference // post.step
             bound = np.full(acc.shape, _FLOAT_ERROR)
             to_boundary = np.min([np.abs(exact - cut) for cut in cuts], axis=0)
-        off = difference != 0
-        differences.append(
-            LayerDifference(
-                layer=layer.name,
-                values=int(off.sum()),
-                largest=int(np.abs(difference).max(initial=0)),
-                within_bound=bool(np.all(to_boundary[off] <= bound[off])),
-            )
+        found[layer.name] = difference, to_boundary <= bound
+    return found
+
+
+def _summaries(compared: _Compared, images: slice) -> tuple[LayerDifference, ...]:
+    """The layers' differences over some of the images."""
+    return tuple(
+        LayerDifference(
+            layer=name,
+            values=int(np.count_nonzero(difference[images])),
+            largest=int(np.abs(difference[images]).max(initial=0)),
+            within_bound=bool(np.all(near[images][difference[images] != 0])),
         )
-    return tuple(differences)
+        for name, (difference, near) in compared.items()
+    )
 
 
 def _rounding_bound(
@@ -158,8 +170,9 @@ def find_disagreements(
 
     Arguments as `compare_layers`.
     """
-    last = list(_qat_levels(model, network, images).values())[-1]
-    qat: NDArray[Any] = last[1]
+    levels = _qat_levels(model, network, images)
+    compared = _compare_values(levels, network)
+    qat: NDArray[Any] = list(levels.values())[-1][1]
     integer = run_reference(network, images).astype(np.int64)
     found = []
     for index in np.flatnonzero(qat.argmax(axis=1) != integer.argmax(axis=1)):
@@ -171,7 +184,7 @@ def find_disagreements(
                 int_class=int(integer[i].argmax()),
                 qat_logits=qat[i],
                 int_logits=integer[i],
-                layers=compare_layers(model, network, images[i : i + 1]),
+                layers=_summaries(compared, slice(i, i + 1)),
             )
         )
     return tuple(found)

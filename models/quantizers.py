@@ -129,10 +129,12 @@ class LowBitQuantizer(nn.Module):
 
     def levels(self, x: Tensor) -> Tensor:
         """The stored integers of activations, as floats."""
-        passed = torch.stack([x >= cut for cut in self.cuts]).sum(0)
-        return (self.fmt.min + self.step * passed).to(x.dtype)
+        levels = torch.full_like(x, self.fmt.min)
+        for cut in self.cuts:
+            levels += self.step * (x >= cut)
+        return levels
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` at its levels."""
         clipped = x.clamp(-1.0, 1.0)
-        return clipped + (self.levels(x) - clipped).detach()
+        return clipped + (self.levels(x.detach()) - clipped).detach()
