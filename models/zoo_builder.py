@@ -13,7 +13,7 @@ from .numerics import Rounding
 from .stack import INT8, Stack
 from .zoo_plain import random_conv, random_values, random_weights
 
-__all__ = ["Builder"]
+__all__ = ["Builder", "whole"]
 
 _THRESHOLDS = (1, 2, 3, 7, 15, 255)
 
