@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from amaranth.hdl import Cat, Module, Mux, Signal, ValueLike
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 
@@ -78,7 +78,7 @@ class Store(Component):
         data_ready = stages[-1]
         taken = axi.wvalid & axi.wready
         advance = Signal()
-        last_of_row = to_read <= bus_bytes
+        last_of_row: Value = to_read <= bus_bytes
         read: ValueLike = bus_bytes
         m.d.comb += [
             self.read_en.eq(advance),
@@ -88,6 +88,7 @@ class Store(Component):
             packing = current.pack != 0
             room = Signal(range(8 * bus_bytes + 1))  # values to the beat's end
             last_of_beat = room <= bus_bytes
+            last_of_row = last_of_row & (~last_of_beat | (to_read <= room))
             read = Mux(last_of_beat, room, bus_bytes)
             m.submodules.gather = gather = Gather(machine=machine)
             lasts = Signal(len(stages))

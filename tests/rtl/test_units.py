@@ -15,20 +15,20 @@ from bitwright.rtl.toolchain import ToolError
 UNITS = Path(__file__).parent / "units"
 SEED = 1
 TESTS = {
-    "buffers": 7,
+    "buffers": 10,
     "tokens": 1,
     "control": 1,
     "read_arbiter": 1,
     "sequencer": 4,
     "load": 2,
-    "store": 2,
+    "store": 4,
     "multiply": 2,
     "pe": 8,
     "popcount": 5,
     "array": 1,
-    "execute": 2,
-    "requantizer": 2,
-    "post": 2,
+    "execute": 3,
+    "requantizer": 4,
+    "post": 4,
 }
 """cocotb module → tests that must pass in it."""
 
@@ -50,6 +50,7 @@ def _units(given: Any) -> dict[str, Any]:
     from bitwright.rtl.line_buffer import LineBuffer
     from bitwright.rtl.load import Load
     from bitwright.rtl.multiply import Multiply8
+    from bitwright.rtl.param_buffer import ParamBuffer
     from bitwright.rtl.pe import ProcessingElement
     from bitwright.rtl.popcount import PopCount
     from bitwright.rtl.post import Post
@@ -69,13 +70,17 @@ def _units(given: Any) -> dict[str, Any]:
         "multiply_dsp": Multiply8(leaf="dsp"),
         "array_paired": ProcessingArray(machine=given.PAIRED),
     }
-    units |= {name: Requantizer(acc_bits=acc_bits) for name, acc_bits in given.REQUANTIZER_ACC_BITS.items()}
-    units |= {f"sequencer_{name}": Sequencer(machine=machine) for name, machine in given.MACHINES.items()}
+    units |= {name: ParamBuffer(machine=machine) for name, machine in given.PARAM_BUFFERS.items()}
+    units |= {name: Requantizer(**sizes) for name, sizes in given.REQUANTIZERS.items()}
+    units |= {f"sequencer_{m.name}": Sequencer(machine=m) for m in given.SEQUENCER_MACHINES}
     units |= {f"pe_{name}": ProcessingElement(machine=m) for name, m in given.PE_MACHINES.items()}
     units |= {f"popcount_{lanes}": PopCount(lanes=lanes) for lanes in given.POPCOUNT_LANES}
     for kind in (Load, Store, Execute, Post):
         short = kind.__name__.lower()
         units |= {f"{short}_{m.name}": kind(machine=m) for m in (given.NARROW, given.WIDE)}
+    for kind in (Store, Post):
+        units |= {f"{kind.__name__.lower()}_{m.name}": kind(machine=m) for m in (given.SLIM, given.FULL)}
+    units["execute_full"] = Execute(machine=given.FULL)
     return units
 
 

@@ -1,10 +1,10 @@
-"""ByteBuffer and LineBuffer against a byte array that knows the ports' latencies."""
+"""ByteBuffer, LineBuffer and ParamBuffer against a byte array that knows the ports' latencies."""
 
 from __future__ import annotations
 
 import random
 
-from unit_machines import BYTE_BUFFERS, LINE_BUFFERS
+from unit_machines import BYTE_BUFFERS, LINE_BUFFERS, PARAM_BUFFERS
 from unit_stimulus import Ports, chance, equal, unit_test
 
 CYCLES = 2500
@@ -67,6 +67,36 @@ async def line_buffer_reads_what_was_written(ports: Ports, rng: random.Random, u
             equal("r_data", ports.get("r_data"), result)
         if read:
             result = memory[read_line]
+        if write:
+            kept = memory[line] & ~(((1 << unit_bits) - 1) << (part * unit_bits))
+            memory[line] = kept | data << (part * unit_bits)
+        await ports.edge()
+
+
+@unit_test(*PARAM_BUFFERS)
+async def each_lane_reads_a_line_of_its_own(ports: Ports, rng: random.Random, unit: str) -> None:
+    """Units narrower and wider than a lane's 128 bits, lanes at different lines, and held lines."""
+    machine = PARAM_BUFFERS[unit]
+    lines, lanes, unit_bits = machine.param_lines, machine.post.lanes, machine.bus.data_bits
+    units = 128 * lanes // unit_bits
+    memory = [0] * lines
+    result: list[int] | None = None
+    readers = [f"r_line_{lane}" for lane in range(lanes)]
+    await ports.reset(w_en=0, w_line=0, w_unit=0, w_data=0, r_en=0, **dict.fromkeys(readers, 0))
+    for cycle in range(CYCLES // 2):
+        filling = cycle < lines * units
+        line, part = divmod(cycle, units) if filling else (rng.randrange(lines), rng.randrange(units))
+        write, data = 1 if filling else chance(rng, 0.5), rng.getrandbits(unit_bits)
+        read = 0 if filling else chance(rng, 0.7)
+        wanted = [rng.choice([rng.randrange(lines), line]) for _ in range(lanes)]
+        ports.drive(w_en=write, w_line=line, w_unit=part, w_data=data, r_en=read)
+        ports.drive(**dict(zip(readers, wanted, strict=True)))
+        await ports.settle()
+        if result is not None:
+            word = ports.get("r_data")
+            equal("r_data", [word >> (128 * n) & ((1 << 128) - 1) for n in range(lanes)], result)
+        if read:
+            result = [memory[at] >> (128 * n) & ((1 << 128) - 1) for n, at in enumerate(wanted)]
         if write:
             kept = memory[line] & ~(((1 << unit_bits) - 1) << (part * unit_bits))
             memory[line] = kept | data << (part * unit_bits)

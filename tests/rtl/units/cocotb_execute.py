@@ -56,7 +56,7 @@ def _geometry(rng: random.Random, machine: Machine) -> Command:
         "tail": rng.randint(1, 4),
         "fx": rng.choice([1, 1, 2, 3]),
         "fy": rng.choice([1, 1, 2, 3]),
-        **{name: rng.getrandbits(16) for name in ("pixel_x", "tap_x", "weight_group")},
+        **{name: rng.getrandbits(16) for name in ("pixel_x", "tap_x", "weight_group", "act_group")},
         **{name: rng.getrandbits(20) for name in ("pixel_y", "tap_y", "act_tile_x", "act_tile_y", "act_col")},
     }
     return Command(Opcode.GEOMETRY, fields)
@@ -65,6 +65,7 @@ def _geometry(rng: random.Random, machine: Machine) -> Command:
 def _output(rng: random.Random) -> Command:
     signed = {name: rng.randint(-256, 255) for name in ("zero_point", "clamp_low", "clamp_high")}
     narrow = {"rounding": rng.randrange(4), "pool_x": rng.randint(1, 15), "pool_y": rng.randint(1, 15)}
+    narrow |= {"param_group": rng.getrandbits(12), "param_set": rng.getrandbits(7)}
     strides = {name: rng.getrandbits(20) for name in ("pixel_y", "tile_x", "tile_y", "col")}
     strides |= {name: rng.getrandbits(16) for name in ("pixel_x", "group")}
     return Command(
@@ -133,7 +134,8 @@ def _nest(machine: Machine, geometry: Command, output: Command, run: Command) ->
                             line = run["weight"] + group * g_["weight_group"] + step // sets_a_word
                             for py in range(th):
                                 for px in range(tw):
-                                    act = run["act"] + down * g_["act_tile_y"] + right * g_["act_tile_x"]
+                                    act = run["act"] + group * g_["act_group"]
+                                    act += down * g_["act_tile_y"] + right * g_["act_tile_x"]
                                     act += py * g_["pixel_y"] + px * g_["pixel_x"]
                                     act += fy * g_["tap_y"] + fx * g_["tap_x"] + s * lane_bytes
                                     tile.issues.append(
@@ -154,7 +156,7 @@ def _nest(machine: Machine, geometry: Command, output: Command, run: Command) ->
                         "tile_x": tw,
                         "tile_y": th,
                         "out": out % WORD,
-                        "param": (run["param"] + group * machine.row_groups) % (1 << 12),
+                        "param": (run["param"] + group * o_["param_group"]) % (1 << 12),
                         "cols": run["cols"],
                         "rows": run["rows_last"] if last_group else machine.array.rows,
                         "post": run["post_drain"] if last else 0,
@@ -211,7 +213,7 @@ class Drains:
             self.reading, self.reads_left = job["bank"], rng.choice([1, 2, 10, 60])
 
 
-@unit_test("execute_narrow", "execute_wide")
+@unit_test("execute_narrow", "execute_wide", "execute_full")
 async def issues_and_jobs_follow_the_loop_nest(ports: Ports, rng: random.Random, unit: str) -> None:
     """Ragged tiles, lane sets, groups and accumulators kept, while POST is slow or quick."""
     machine = MACHINES[unit.removeprefix("execute_")]

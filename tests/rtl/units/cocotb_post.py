@@ -1,4 +1,4 @@
-"""Post against windows, requantisation and addresses computed one by one."""
+"""Post against windows, requantisation, thresholds, sums and addresses computed one by one."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ import random
 from collections import deque
 from dataclasses import dataclass
 
-import numpy as np
-from bitwright.mapper.isa import TOKENS, Command, Opcode, encode
+from bitwright.mapper.isa import TOKENS, Command, Opcode, PostMode, encode
 from bitwright.mapper.machine import Machine
-from bitwright.models.numerics import Rounding, requantize
+from bitwright.models.numerics import Rounding, rescale
 from unit_machines import MACHINES
 from unit_stimulus import PACES, Ports, chance, equal, unit_test
 
-OUTPUTS = 24
-JOBS = 6
+OUTPUTS = 48
+JOBS = 5
 LIMIT = 60000
-WORD = 1 << 20
+NO_THRESHOLD = (1 << 31) - 1
 JOB = (("bank", 1), ("tile_x", 9), ("tile_y", 9), ("out", 20), ("param", 12))
 JOB += (("cols", 5), ("rows", 7), ("post", TOKENS))
 
 
 @dataclass(frozen=True)
 class Param:
-    """Of one channel."""
+    """Of one channel, or of one operand of a sum."""
 
     bias: int
     multiplier: int
     shift: int
+    left: int
 
     def word(self) -> int:
-        return (self.bias & 0xFFFFFFFF) | self.multiplier << 32 | self.shift << 64
+        return (self.bias & 0xFFFFFFFF) | self.multiplier << 32 | self.shift << 64 | self.left << 72
 
 
 @dataclass(frozen=True)
@@ -38,29 +38,59 @@ class Read:
     """One cycle of a drain."""
 
     index: int
-    param: int
+    param: int | None
+    """The line that all lanes read; None where each searches its own."""
     write: tuple[int, int, int] | None
     """Address, mask, data; None within a pool window."""
 
 
 class State:
-    """Accumulators and parameters, random, as Post's neighbours hold them."""
+    """Accumulators and parameters of one OUTPUT, random, as Post's neighbours hold them."""
 
-    def __init__(self, rng: random.Random, machine: Machine) -> None:
+    def __init__(self, rng: random.Random, machine: Machine, output: Command) -> None:
         self.machine = machine
-        array, bits = machine.array, machine.array.acc_bits
-        # acc + bias stays within int32, as the mapper proves of a program.
+        array, lanes = machine.array, machine.post.lanes
+        # (acc + bias) · 2^left stays within int32, as the mapper proves of a program.
+        size = rng.choice([10, 18, array.acc_bits - 1])
+        left_most = max(0, 30 - size) if machine.adds else 0
         self.accs = [
             [
-                [[_centred(rng, bits - 1) for _ in range(array.rows)] for _ in range(array.cols)]
+                [[_centred(rng, size) for _ in range(array.rows)] for _ in range(array.cols)]
                 for _ in range(array.acc_depth)
             ]
             for _ in range(2)
         ]
-        self.params = [[_param(rng) for _ in range(machine.post.lanes)] for _ in range(machine.param_lines)]
+        self.params = [
+            [_param(rng, size, left_most) for _ in range(lanes)] for _ in range(machine.param_lines)
+        ]
+        self.words = [[param.word() for param in line] for line in self.params]
+        self.thresholds: dict[int, list[list[int]]] = {}
+        """First line of a tree → its lanes' thresholds in order."""
+        if output["mode"] == PostMode.THRESHOLDS:
+            tree = (4 ** output["levels"] - 1) // 3
+            every = [acc for cell in self.accs[0] + self.accs[1] for col in cell for acc in col]
+            for first in range(0, machine.param_lines - tree + 1, tree):
+                self.thresholds[first] = [_thresholds(rng, every, output["levels"]) for _ in range(lanes)]
+                for lane, values in enumerate(self.thresholds[first]):
+                    _plant(self.words, first, 0, lane, values)
 
-    def line(self, number: int) -> int:
-        return sum(param.word() << (128 * lane) for lane, param in enumerate(self.params[number]))
+
+def _thresholds(rng: random.Random, accs: list[int], levels: int) -> list[int]:
+    """In order, some of them equal to an accumulator or next to one; the last ones may be none."""
+    most = 4**levels - 1
+    used = rng.choice([most, rng.randint(1, most)])
+    values = sorted(rng.choice(accs) + rng.choice([-1, 0, 0, 1]) for _ in range(used))
+    return values + [NO_THRESHOLD] * (most - used)
+
+
+def _plant(words: list[list[int]], first: int, node: int, lane: int, values: list[int]) -> None:
+    """The search tree of `values` into a lane's lines: three of them here, the four parts between below."""
+    part = (len(values) - 3) // 4
+    at = [part, 2 * part + 1, 3 * part + 2]
+    words[first + node][lane] = sum((values[i] & 0xFFFFFFFF) << (32 * n) for n, i in enumerate(at))
+    if part:
+        for child, start in enumerate([0, *(i + 1 for i in at)]):
+            _plant(words, first, 4 * node + 1 + child, lane, values[start : start + part])
 
 
 def _centred(rng: random.Random, bits: int) -> int:
@@ -68,42 +98,64 @@ def _centred(rng: random.Random, bits: int) -> int:
     return rng.choice([-1, 1]) * rng.getrandbits(rng.randint(1, bits - 1))
 
 
-def _param(rng: random.Random) -> Param:
-    return Param(_centred(rng, 30), rng.randint(1 << 30, (1 << 31) - 1), rng.choice([0, *range(10, 26)]))
+def _param(rng: random.Random, size: int, left_most: int) -> Param:
+    left = rng.randint(0, left_most)
+    shift = rng.choice([0, *range(10, 26)]) if left + size > 20 else rng.randrange(10)
+    return Param(_centred(rng, min(size, 30)), rng.randint(1 << 30, (1 << 31) - 1), shift, left)
 
 
-def _output(rng: random.Random) -> Command:
+def _output(rng: random.Random, machine: Machine) -> Command:
+    modes = [mode for mode in PostMode if machine.adds or mode is not PostMode.ADD]
+    mode = rng.choice(modes)
     low = rng.randint(-256, 255)
     high = rng.randint(low, 255)
     if rng.random() < 0.7:
         low, high = rng.choice([(-128, 127), (0, 255), (-256, 255)])
+    pool_x, pool_y = rng.choice([1, 1, 2, 3]), rng.choice([1, 1, 2, 3])
+    levels, step, param_set = rng.choice([1, 1, 2, 3, 4]), rng.choice([1, 2]), rng.randrange(4)
+    if mode is PostMode.ADD:
+        pool_x, pool_y = 1, 2
+    if mode is PostMode.THRESHOLDS:
+        param_set = (4**levels - 1) // 3
+        step = 1 if levels == 4 else step
+        low = rng.randint(-256, 255 - step * (4**levels - 1))
     return Command(
         Opcode.OUTPUT,
         {
+            "mode": int(mode),
+            "levels": levels,
+            "step": step,
+            "param_set": param_set,
+            "sum_multiplier": rng.randint(1 << 30, (1 << 31) - 1),
+            "sum_shift": rng.choice([0, *range(6, 26)]),
             "rounding": rng.randrange(4),
             "zero_point": rng.randint(-256, 255),
             "clamp_low": low,
             "clamp_high": high,
-            "pool_x": rng.choice([1, 1, 2, 3]),
-            "pool_y": rng.choice([1, 1, 2, 3]),
+            "pool_x": pool_x,
+            "pool_y": pool_y,
             **{name: rng.getrandbits(16) for name in ("pixel_x", "group")},
             **{name: rng.getrandbits(20) for name in ("pixel_y", "tile_x", "tile_y", "col")},
         },
     )
 
 
-def _job(rng: random.Random, machine: Machine, output: Command) -> dict[str, int]:
+def _job(rng: random.Random, state: State, output: Command) -> dict[str, int]:
+    machine = state.machine
     pool_x, pool_y = output["pool_x"], output["pool_y"]
     windows_x = rng.randint(1, 3)
     windows_y = rng.randint(1, max(1, machine.array.acc_depth // (windows_x * pool_x * pool_y)))
     if windows_x * pool_x * windows_y * pool_y > machine.array.acc_depth:
         windows_x = windows_y = 1
+    param = rng.getrandbits(12)
+    if output["mode"] == PostMode.THRESHOLDS:  # all lane sets' trees lie below the buffer's end
+        param = rng.choice(sorted(state.thresholds)[: len(state.thresholds) - machine.row_groups + 1])
     return {
         "bank": rng.getrandbits(1),
         "tile_x": windows_x * pool_x,
         "tile_y": windows_y * pool_y,
         "out": rng.getrandbits(20),
-        "param": rng.getrandbits(12),
+        "param": param,
         "cols": rng.randint(1, machine.array.cols),
         "rows": rng.randint(1, machine.array.rows),
         "post": rng.getrandbits(TOKENS),
@@ -114,10 +166,11 @@ def _drain(state: State, output: Command, job: dict[str, int]) -> list[Read]:
     """docs/architecture.md, the drain of a tile."""
     machine = state.machine
     lanes, size = machine.post.lanes, machine.buffers.output_bytes
+    searching = output["mode"] == PostMode.THRESHOLDS and output["levels"] > 1
     reads: list[Read] = []
     for wy in range(job["tile_y"] // output["pool_y"]):
         for wx in range(job["tile_x"] // output["pool_x"]):
-            best: dict[tuple[int, int], int] = {}  # (column, row) → the window's maximum
+            window: dict[tuple[int, int], list[int]] = {}  # (column, row) → its pixels
             for iy in range(output["pool_y"]):
                 for ix in range(output["pool_x"]):
                     py, px = wy * output["pool_y"] + iy, wx * output["pool_x"] + ix
@@ -125,34 +178,50 @@ def _drain(state: State, output: Command, job: dict[str, int]) -> list[Read]:
                     last = iy == output["pool_y"] - 1 and ix == output["pool_x"] - 1
                     for col in range(job["cols"]):
                         for q in range(machine.row_groups):
-                            line = (job["param"] + q) % machine.param_lines
+                            line = job["param"] + q * output["param_set"]
+                            line += iy * (output["mode"] == PostMode.ADD)
+                            line %= machine.param_lines
                             rows = range(q * lanes, (q + 1) * lanes)
-                            accs = [state.accs[job["bank"]][index][col][row] for row in rows]
-                            for row, value in zip(
-                                rows, _results(accs, state.params[line], output), strict=True
-                            ):
-                                best[col, row] = max(value, best.get((col, row), value))
+                            for lane, row in enumerate(rows):
+                                acc = state.accs[job["bank"]][index][col][row]
+                                value = _value(state, output, line, lane, acc)
+                                window.setdefault((col, row), []).append(value)
                             address = job["out"] + col * output["col"] + q * lanes
                             address += wy * output["pixel_y"] + wx * output["pixel_x"]
                             mask = sum((row < job["rows"]) << n for n, row in enumerate(rows))
-                            data = sum((best[col, row] & 255) << (8 * n) for n, row in enumerate(rows))
-                            write = (address % size, mask, _masked(data, mask, lanes)) if last else None
-                            reads.append(Read(index, line, write))
+                            write = None
+                            if last:
+                                bytes_ = [_combined(output, window[col, row]) & 255 for row in rows]
+                                data = sum(byte << (8 * n) for n, byte in enumerate(bytes_))
+                                write = address % size, mask, _masked(data, mask, lanes)
+                            waits = 2 * output["levels"] - 1 if searching else 0
+                            reads += [Read(index, None, None)] * waits
+                            reads.append(Read(index, None if searching else line, write))
     return reads
 
 
-def _results(accs: list[int], params: list[Param], output: Command) -> list[int]:
-    values: list[int] = requantize(
-        np.array(accs),
-        bias=np.array([param.bias for param in params]),
-        multiplier=np.array([param.multiplier for param in params]),
-        shift=np.array([param.shift for param in params]),
-        rounding=Rounding(output["rounding"]),
-        zero_point=output["zero_point"],
-        low=output["clamp_low"],
-        high=output["clamp_high"],
-    ).tolist()
-    return values
+def _value(state: State, output: Command, line: int, lane: int, acc: int) -> int:
+    """What an accumulator becomes, before its window is combined."""
+    if output["mode"] == PostMode.THRESHOLDS:
+        count = sum(acc >= threshold for threshold in state.thresholds[line][lane])
+        return output["clamp_low"] + output["step"] * count
+    param = state.params[line][lane]
+    x = (acc + param.bias) << param.left
+    scaled = int(rescale(x, param.multiplier, param.shift, Rounding(output["rounding"])))
+    return scaled if output["mode"] == PostMode.ADD else _clamped(output, scaled)
+
+
+def _combined(output: Command, pixels: list[int]) -> int:
+    if output["mode"] != PostMode.ADD:
+        return max(pixels)
+    rounding = Rounding(output["rounding"])
+    return _clamped(
+        output, int(rescale(sum(pixels), output["sum_multiplier"], output["sum_shift"], rounding))
+    )
+
+
+def _clamped(output: Command, value: int) -> int:
+    return min(max(value + output["zero_point"], output["clamp_low"]), output["clamp_high"])
 
 
 def _masked(data: int, mask: int, lanes: int) -> int:
@@ -168,7 +237,7 @@ def _packed(job: dict[str, int]) -> int:
 
 
 class Neighbours:
-    """The array's chains and the parameter buffer's port."""
+    """The array's chains and the parameter buffer's ports."""
 
     def __init__(self, rng: random.Random, state: State) -> None:
         self.rng = rng
@@ -184,27 +253,29 @@ class Neighbours:
         ports.drive(heads=heads, param_data=self.param)
 
     def edge(self, ports: Ports) -> None:
-        load, bank, index = ports.many(("drain_load", "drain_bank", "drain_index"))
-        if load:
+        enable, load, bank, index = ports.many(("drain_en", "drain_load", "drain_bank", "drain_index"))
+        if enable and load:
             # Past the tile Post may point beyond what there is; nothing looks at it.
             cells = self.state.accs[bank][index % self.state.machine.array.acc_depth]
             self.chain = [value for col in cells for value in col]
-        else:
+        elif enable:
             self.chain = self.chain[self.state.machine.post.lanes :]
         if ports.get("param_en"):
-            self.param = self.state.line(ports.get("param_line"))
+            words = self.state.words
+            lines = [ports.get(f"param_line_{n}") for n in range(self.state.machine.post.lanes)]
+            self.param = sum(words[line][n] << (128 * n) for n, line in enumerate(lines))
 
 
-@unit_test("post_narrow", "post_wide")
+@unit_test("post_narrow", "post_slim", "post_wide", "post_full")
 async def written_bytes_are_the_pooled_results(ports: Ports, rng: random.Random, unit: str) -> None:
-    """Every rounding, pool windows, ragged rows and columns; reads, writes and tokens in their cycles."""
+    """Modes, roundings, pool windows, ragged rows and columns; reads, writes and tokens in their cycles."""
     machine = MACHINES[unit.removeprefix("post_")]
-    state = State(rng, machine)
-    neighbours = Neighbours(rng, state)
     await ports.reset(job_valid=0, job_payload=0, output=0, heads=0, param_data=0)
     for number in range(OUTPUTS):
-        output = _output(rng)
-        jobs = deque(_job(rng, machine, output) for _ in range(rng.randint(1, JOBS)))
+        output = _output(rng, machine)
+        state = State(rng, machine, output)
+        jobs = deque(_job(rng, state, output) for _ in range(rng.randint(1, JOBS)))
+        neighbours = Neighbours(rng, state)
         # OUTPUT changes only while no drain is pending.
         ports.drive(output=encode(output))
         await _run_jobs(ports, rng, neighbours, output, jobs, PACES[number % len(PACES)])
@@ -219,7 +290,8 @@ async def _run_jobs(
     pace: float,
 ) -> None:
     state = neighbours.state
-    latency = state.machine.timing.post_latency
+    timing = state.machine.timing
+    latency = timing.add_latency if output["mode"] == PostMode.ADD else timing.post_latency
     reads: deque[Read] = deque()  # of the job that is being read
     tokens = bank = 0
     writes: dict[int, tuple[int, int, int]] = {}  # cycle → write
@@ -240,8 +312,10 @@ async def _run_jobs(
         equal("drained", ports.get("drained"), int(len(reads) == 1))
         if reads:
             read = reads.popleft()
-            equal("param_line", ports.get("param_line"), read.param)
-            if ports.get("drain_load"):
+            if read.param is not None:
+                lines = ports.many(f"param_line_{lane}" for lane in range(lanes))
+                equal("param_line of all lanes", lines, (read.param,) * lanes)
+            if ports.get("drain_en") and ports.get("drain_load"):
                 equal(
                     "drain_bank, drain_index", ports.many(("drain_bank", "drain_index")), (bank, read.index)
                 )

@@ -6,11 +6,11 @@ import itertools
 import random
 
 import numpy as np
-from bitwright.models.numerics import Rounding, requantize
-from unit_machines import REQUANTIZER_ACC_BITS
+from bitwright.models.numerics import Rounding, requantize, rescale
+from unit_machines import REQUANTIZERS
 from unit_stimulus import Ports, equal, to_signed, unit_test
 
-LATENCY = 7
+LATENCY = 8
 TOP = 2**31 - 1
 Vector = tuple[int, int, int, int]
 """acc, bias, multiplier, shift."""
@@ -59,10 +59,12 @@ def _vectors(rng: random.Random, acc_bits: int) -> list[Vector]:
     return found
 
 
-@unit_test(*REQUANTIZER_ACC_BITS)
+@unit_test(*REQUANTIZERS)
 async def results_equal_the_reference(ports: Ports, rng: random.Random, unit: str) -> None:
     """One vector a cycle, without gaps; the parameters of the command change when none is in flight."""
-    acc_bits = REQUANTIZER_ACC_BITS[unit]
+    acc_bits = REQUANTIZERS[unit]["acc_bits"]
+    if REQUANTIZERS[unit].get("scales_up"):
+        ports.drive(left=0)
     await ports.reset(acc=0, bias=0, multiplier=0, shift=0, rounding=0, zero_point=0)
     for rounding in Rounding:
         vectors = _vectors(rng, acc_bits)
@@ -97,3 +99,33 @@ async def _run_batch(
             about = f"{rounding.name} of acc, bias, multiplier, shift {vector} to {low}…{high} + {zero_point}"
             equal(about, came, expected[cycle - LATENCY])
         await ports.edge()
+
+
+@unit_test("requantizer_up")
+async def values_scaled_up_equal_the_reference(ports: Ports, rng: random.Random, _unit: str) -> None:
+    """(acc + bias) · 2^left up to the ends of 32 bits, rounded to 32 bits: TFLite's residual adds."""
+    await ports.reset(acc=0, bias=0, multiplier=0, shift=0, left=0, zero_point=0, clamp_low=0, clamp_high=0)
+    for rounding in Rounding:
+        ports.drive(rounding=int(rounding))
+        expected: list[int] = []
+        vectors = []
+        for left in [*range(32)] * 12:
+            room = 31 - left
+            x = rng.choice([-(1 << room), (1 << room) - 1, rng.randint(-(1 << room), (1 << room) - 1)])
+            acc, bias = _split(rng, x, 32)
+            multiplier = rng.choice([TOP, 1 << 30, 1, 0, rng.getrandbits(31)])
+            shift = rng.choice([0, 0, 1, 31, rng.randrange(32)])
+            vectors.append((acc, bias, multiplier, shift, left))
+            # Rounded up, the greatest product may leave int32 by one; no program does that.
+            value = int(rescale(x << left, multiplier, shift, rounding))
+            expected.append(to_signed(value, 32))
+        for cycle in range(len(vectors) + LATENCY):
+            if cycle < len(vectors):
+                names = ("acc", "bias", "multiplier", "shift", "left")
+                ports.drive(**dict(zip(names, vectors[cycle], strict=True)))
+            await ports.settle()
+            if cycle >= LATENCY:
+                vector = vectors[cycle - LATENCY]
+                about = f"{rounding.name} of acc, bias, multiplier, shift, left {vector}"
+                equal(about, to_signed(ports.get("wide"), 32), expected[cycle - LATENCY])
+            await ports.edge()

@@ -39,8 +39,19 @@ def _command(rng: random.Random, machine: Machine, base: int) -> Command:
             "run": rng.choice([1, machine.bus_bytes, rng.randint(1, 40), rng.randint(1, 300)]),
             "rows": rng.choice([1, 1, 2, 5]),
             "planes": rng.choice([1, 1, 2, 3]),
+            "pack": rng.randrange(4) if machine.packs else 0,
         },
     )
+
+
+def _row(command: Command, values: bytes) -> bytes:
+    """A row as it lies in memory: the low bits of each value, or its inverted sign."""
+    width = 8 >> command["pack"]
+    word = 0
+    for i, value in enumerate(values):
+        code = 1 - (value >> 7) if width == 1 else value & ((1 << width) - 1)
+        word |= code << (i * width)
+    return word.to_bytes((len(values) * width + 7) // 8, "little")
 
 
 class ReadPort:
@@ -125,9 +136,9 @@ class Memory:
             self.unanswered -= 1
 
 
-@unit_test("store_narrow", "store_wide")
+@unit_test("store_narrow", "store_slim", "store_wide", "store_full")
 async def memory_holds_what_a_naive_copy_gives(ports: Ports, rng: random.Random, unit: str) -> None:
-    """STORE at every alignment, across pages, under stalls of commands, AW, W and B."""
+    """STORE packed and not, at every alignment, across pages, under stalls of commands, AW, W and B."""
     machine = MACHINES[unit.removeprefix("store_")]
     base = rng.getrandbits(18) << 12
     source, memory = ReadPort(rng, machine), Memory(machine)
@@ -157,8 +168,10 @@ async def memory_holds_what_a_naive_copy_gives(ports: Ports, rng: random.Random,
         if post and running is not None:
             expected: dict[int, int] = {}
             for src, dst in rows_of(running, "src", running["src"], "dst"):
-                for i in range(running["run"]):
-                    expected[base + dst + i] = source.content[(src + i) % len(source.content)]
+                size = len(source.content)
+                values = bytes(source.content[(src + i) % size] for i in range(running["run"]))
+                for i, byte in enumerate(_row(running, values)):
+                    expected[base + dst + i] = byte
             equal(f"the bytes that {running} wrote", memory.bytes, expected)
             equal("bursts without B at the post", (memory.unanswered, memory.left), (0, 0))
             memory.bytes = {}

@@ -21,6 +21,7 @@ async def counters_count_posts_and_takes(ports: Ports, rng: random.Random, _unit
     """Empty, up to the most that a counter holds, posts and takes at once, and clear above all."""
     takes, posts = [f"take_{i}" for i in range(TAKERS)], [f"post_{i}" for i in range(POSTERS)]
     counts = [0] * TOKENS
+    late = [0] * TOKENS  # posts of the cycle before
     owner = [rng.randrange(TAKERS) for _ in range(TOKENS)]  # a counter has one taker
     seen: set[int] = set()
     await ports.reset(clear=0, **dict.fromkeys(takes + posts, 0))
@@ -28,7 +29,7 @@ async def counters_count_posts_and_takes(ports: Ports, rng: random.Random, _unit
         rising = (0.6, 0.1, 0.9, 0.25)[cycle // 150 % 4]
         clear = chance(rng, 0.002)
         taken = [count > 0 and rng.random() < 0.7 * (1 - rising) + 0.2 for count in counts]
-        room = [TOKEN_COUNT_MAX - count for count in counts]
+        room = [TOKEN_COUNT_MAX - count - more for count, more in zip(counts, late, strict=True)]
         posted = []
         for _ in range(POSTERS):
             flags = [left > 0 and rng.random() < rising / 2 for left in room]
@@ -42,9 +43,10 @@ async def counters_count_posts_and_takes(ports: Ports, rng: random.Random, _unit
         await ports.settle()
         equal("present", ports.get("present"), _mask([count > 0 for count in counts]))
         for i in range(TOKENS):
-            counts[i] += sum(flags[i] for flags in posted) - taken[i]
+            counts[i] += late[i] - taken[i]
+            late[i] = sum(flags[i] for flags in posted)
             seen.add(counts[i])
         if clear:
-            counts = [0] * TOKENS
+            counts, late = [0] * TOKENS, [0] * TOKENS
         await ports.edge()
     equal("the counts that were met", (min(seen), max(seen)), (0, TOKEN_COUNT_MAX))

@@ -36,6 +36,31 @@ WIDE = Machine(
     queues=QueueSpec(commands=8, fetch_commands=8, fetch_burst=4, row_descriptors=8),
 )
 
+# Every PE kind, so that POST adds and STORE packs; two row groups, room for a whole threshold tree of each.
+FULL = Machine(
+    name="full",
+    array=ArraySpec(
+        rows=8,
+        cols=2,
+        act_word_bits=128,
+        weight_word_bits=64,
+        acc_depth=32,
+        acc_bits=32,
+        pes=("int8", "ternary_int8", "binary_int8", "ternary", "binary", "vector"),
+    ),
+    buffers=BufferSpec(activation_bytes=1024, weight_bytes=2048, output_bytes=512, param_channels=1024),
+    post=PostSpec(lanes=4),
+    bus=BusSpec(data_bits=64, max_burst=8, read_outstanding=2, write_outstanding=3),
+)
+
+# A read of packed values is less than a byte; POST neither adds nor is the tree deeper than its buffer.
+SLIM = replace(
+    NARROW,
+    name="slim",
+    array=replace(NARROW.array, acc_bits=20, pes=("ternary_int8", "binary")),
+    buffers=replace(NARROW.buffers, param_channels=512),
+)
+
 # A command is one beat of the bus.
 BROAD = replace(
     WIDE,
@@ -48,11 +73,11 @@ BROAD = replace(
 # The whole fetch FIFO is one burst.
 EAGER = replace(NARROW, name="eager", queues=QueueSpec(fetch_commands=4, fetch_burst=4))
 
-# Of the array: two lane sets and two POST lanes, vendor multipliers.
+# Of the array and the core: all PE kinds, several lane sets a word and two POST lanes, vendor multipliers.
 PAIRED = replace(
     NARROW,
     name="paired",
-    array=replace(NARROW.array, acc_bits=24, multiplier="dsp"),
+    array=replace(NARROW.array, acc_bits=24, pes=FULL.array.pes, multiplier="dsp"),
     post=PostSpec(lanes=2),
 )
 
@@ -84,7 +109,8 @@ PE_MACHINES = {
     )
 }
 
-MACHINES = {machine.name: machine for machine in (NARROW, WIDE, BROAD, EAGER)}
+MACHINES = {machine.name: machine for machine in (NARROW, WIDE, FULL, SLIM, BROAD, EAGER)}
+SEQUENCER_MACHINES = (NARROW, WIDE, BROAD, EAGER)
 
 BYTE_BUFFERS = {
     "byte_buffer_even": {"size_bytes": 64, "word_bytes": 8, "write_bytes": 8, "read_bytes": 8},
@@ -99,8 +125,18 @@ LINE_BUFFERS = {
     "line_buffer_single": {"lines": 2, "line_bits": 32, "unit_bits": 32},
 }
 
+PARAM_BUFFERS = {
+    "param_buffer_narrow": NARROW,  # 4 units a lane
+    "param_buffer_wide": WIDE,  # 2 units a lane, 4 lanes
+    "param_buffer_broad": BROAD,  # 2 lanes a unit
+}
+
 TOKEN_COUNTERS = {"takers": 3, "posters": 4}
 CONTROL_IDENTITY = 0xC0FFEE42
 ARBITER_BITS = 64
 POPCOUNT_LANES = (1, 3, 7, 32, 130)
-REQUANTIZER_ACC_BITS = {"requantizer_32": 32, "requantizer_20": 20}
+REQUANTIZERS = {
+    "requantizer_32": {"acc_bits": 32},
+    "requantizer_20": {"acc_bits": 20},
+    "requantizer_up": {"acc_bits": 32, "scales_up": True},
+}
