@@ -19,7 +19,8 @@ def tag_layout(machine: Machine) -> data.StructLayout:
     """What travels beside the values of a slot: a lane set of one column and one pixel."""
     return data.StructLayout(
         {
-            "first": 1,  # of the pool window
+            "valid": 1,  # the slot's last cycle
+            "first": 1,  # pixel of the pool window
             "write": 1,
             "slot": clog2_shape(machine.array.cols * machine.row_groups),
             "address": 20,
@@ -43,7 +44,7 @@ class Drain(Component):
         reading: a tile is being drained.
         line: first parameter line of the slot.
         search, root: this cycle reads parameters; they are the slot's first.
-        tag: of the slot, in its last cycle; else without write, finish and tokens.
+        tag: of the slot; valid in its last cycle.
         drained: a tile's last cycle.
     """
 
@@ -120,6 +121,7 @@ class Drain(Component):
             self.drain_load.eq((q == 0) & (col == 0)),
             self.drain_bank.eq(job.bank),
             self.drain_index.eq(index),
+            tag.valid.eq(slot_done),
             tag.first.eq((ix == 0) & (iy == 0)),
             tag.write.eq(slot_done & last_ix & last_iy),
             tag.slot.eq(slot),

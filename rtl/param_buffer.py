@@ -1,4 +1,4 @@
-"""The parameter buffer: one memory a POST lane, written bus unit by bus unit, each read at a line of its own."""
+"""The parameter buffer: a memory a POST lane, written bus unit by bus unit, each read at its own line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PARAM_BITS = 128
 
 
 class ParamBuffer(Component):
-    """Lines of 128 bits a lane, one read a lane (latency 1) and one write port (visible after 1), each 1 a cycle.
+    """Lines of 128 bits a lane; a read a lane (latency 1) and a write (visible after 1), each 1 a cycle.
 
     Lanes lie side by side in a line. A unit narrower than 128 bits is a part of one lane's line, a wider one
     covers several lanes.

@@ -114,7 +114,7 @@ class Post(Component):
         return m
 
     def _results(self, m: Module, drain: Drain) -> tuple[list[Value], list[Value]]:
-        """Each lane's result by mode and, where POST adds, its rescaled value, 8 cycles after its operands."""
+        """Each lane's result by mode and, where POST adds, rescaled value, 8 cycles after the operands."""
         machine, output = self.machine, self.output
         results: list[Value] = []
         wides: list[Value] = []
@@ -199,7 +199,7 @@ class Post(Component):
         depth = max(2, machine.array.cols * machine.row_groups)
         m.submodules[name] = memory = Memory(shape=bits * lanes, depth=depth, init=[])
         read, write = memory.read_port(domain="comb"), memory.write_port()
-        m.d.comb += [read.addr.eq(tag.slot), write.addr.eq(tag.slot), write.en.eq(1)]
+        m.d.comb += [read.addr.eq(tag.slot), write.addr.eq(tag.slot), write.en.eq(tag.valid)]
         return [
             (read.data.word_select(lane, bits), write.data.word_select(lane, bits)) for lane in range(lanes)
         ]

@@ -29,6 +29,7 @@ TESTS = {
     "execute": 3,
     "requantizer": 4,
     "post": 4,
+    "core": 1,
 }
 """cocotb module → tests that must pass in it."""
 
@@ -46,6 +47,7 @@ def _units(given: Any) -> dict[str, Any]:
     from bitwright.rtl.array import ProcessingArray
     from bitwright.rtl.byte_buffer import ByteBuffer
     from bitwright.rtl.control import Control
+    from bitwright.rtl.core import Core
     from bitwright.rtl.execute import Execute
     from bitwright.rtl.line_buffer import LineBuffer
     from bitwright.rtl.load import Load
@@ -69,6 +71,7 @@ def _units(given: Any) -> dict[str, Any]:
         "multiply_inferred": Multiply8(leaf="inferred"),
         "multiply_dsp": Multiply8(leaf="dsp"),
         "array_paired": ProcessingArray(machine=given.PAIRED),
+        "core_paired": Core(machine=given.PAIRED),
     }
     units |= {name: ParamBuffer(machine=machine) for name, machine in given.PARAM_BUFFERS.items()}
     units |= {name: Requantizer(**sizes) for name, sizes in given.REQUANTIZERS.items()}

@@ -112,7 +112,9 @@ def _output(rng: random.Random, machine: Machine) -> Command:
     if rng.random() < 0.7:
         low, high = rng.choice([(-128, 127), (0, 255), (-256, 255)])
     pool_x, pool_y = rng.choice([1, 1, 2, 3]), rng.choice([1, 1, 2, 3])
-    levels, step, param_set = rng.choice([1, 1, 2, 3, 4]), rng.choice([1, 2]), rng.randrange(4)
+    room = machine.param_lines // machine.row_groups
+    levels = rng.choice([1, *(depth for depth in range(1, 5) if (4**depth - 1) // 3 <= room)])
+    step, param_set = rng.choice([1, 2]), rng.randrange(4)
     if mode is PostMode.ADD:
         pool_x, pool_y = 1, 2
     if mode is PostMode.THRESHOLDS:
@@ -327,7 +329,7 @@ async def _run_jobs(
         if ports.get("w_en"):
             address, mask, data = ports.many(("w_addr", "w_mask", "w_data"))
             write = address, mask, _masked(data, mask, lanes)
-        equal("the write: address, mask, data", write, writes.pop(cycle, None))
+        equal(f"the write (address, mask, data) of {output}", write, writes.pop(cycle, None))
         expected = finishes.pop(cycle, None)
         equal("finished, post", ports.many(("finished", "post")), (int(expected is not None), expected or 0))
         if offered and ready:
