@@ -230,7 +230,15 @@ def cost(
     machine: MachineName,
     target: Annotated[str, typer.Option("--target", help="ecp5-25k, ecp5-45k, ecp5-85k, …")],
     settings: Settings = None,
-    pnr: Annotated[bool, typer.Option("--pnr", help="place and route, for Fmax")] = False,
+    unit: Annotated[str, typer.Option("--unit", help="core, pe, load, execute, array, post, store")] = "core",
+    pnr: Annotated[
+        bool | None,
+        typer.Option("--pnr/--no-pnr", help="place and route, for Fmax; default: where there is a placer"),
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", help="placer seeds; Fmax is their median")] = 1,
+    tries: Annotated[
+        bool, typer.Option("--tries", help="try Yosys's options, keep the fewest LUTs (a unit: always)")
+    ] = False,
     as_json: Json = False,
     output: Out = None,
 ) -> None:
@@ -238,7 +246,9 @@ def cost(
     from .progress import say
     from .synthesis import machine_cost
 
-    value = machine_cost(_machine(machine, settings), target, pnr=pnr, progress=say)
+    value = machine_cost(
+        _machine(machine, settings), target, unit=unit, pnr=pnr, seeds=seeds, tries=tries, progress=say
+    )
     _emit(value, as_json, output)
 
 

