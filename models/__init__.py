@@ -1,7 +1,8 @@
 """Networks of integers: formats, numerics, layers, weights, files, and the reference that judges all else.
 
-Imported as `bitwright.models`. What is named here needs numpy alone; `bitwright.models.train`, `.qat` and
-`.agreement` import torch, `.jit` imports Numba, and `.data` asks scikit-learn when called.
+Imported as `bitwright.models`. What is named here needs numpy alone; `bitwright.models.train`, `.qat`,
+`.quantizers`, `.export` and `.agreement` import torch, `.jit` imports Numba, and `.data` asks scikit-learn
+when called.
 
     from bitwright.models import load_network, run_reference
     network = load_network("digits.bw")

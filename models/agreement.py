@@ -160,7 +160,8 @@ def _rounding_bound(
     constant = 0.25 * (post.multiplier * 2.0 ** (-31 - shift) * reach <= 0.25)
     steps = shift.reshape(along)
     bound: NDArray[np.float64] = 2.0 ** (-1 - steps) + np.abs(acc.astype(np.int64)) * 2.0 ** (-32 - steps)
-    return bound + constant.reshape(along) + _FLOAT_ERROR
+    bound += constant.reshape(along) + _FLOAT_ERROR
+    return bound
 
 
 def find_disagreements(

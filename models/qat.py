@@ -39,11 +39,6 @@ class Block(nn.Module):
         self.pad_value = 0.0
         """What padding inserts, real."""
 
-    @property
-    def low_bit(self) -> bool:
-        """Whether activations come out binary or ternary."""
-        return isinstance(self.quantizer, LowBitQuantizer)
-
     def quantize(self, weights: Format, activations: Format, pad_value: float) -> None:
         """Nothing; from here on weights and activations stand at the levels of these formats."""
         self.quantized = True
@@ -66,12 +61,12 @@ class Block(nn.Module):
         if self.quantized:
             weight = fake_quantized(weight, self.weight_format)
         if isinstance(self.core, nn.Conv2d):
-            padding = self.core.padding
             if self.pad_value:
-                bottom, right = int(padding[0]), int(padding[1])
-                x = functional.pad(x, (right, right, bottom, bottom), value=self.pad_value)
-                padding = 0
-            y = functional.conv2d(x, weight, self.core.bias, self.core.stride, padding)
+                high, wide = (int(n) for n in self.core.padding)
+                x = functional.pad(x, (wide, wide, high, high), value=self.pad_value)
+                y = functional.conv2d(x, weight, self.core.bias, self.core.stride)
+            else:
+                y = functional.conv2d(x, weight, self.core.bias, self.core.stride, self.core.padding)
         else:
             y = functional.linear(x, weight, self.core.bias)
         if self.norm is not None:

@@ -24,8 +24,8 @@ from sklearn.datasets import load_digits
 
 _QUICK_FLOORS = {"int8": 0.97, "ternary_int8": 0.95, "ternary": 0.94, "binary_int8": 0.94, "binary": 0.92}
 """Test accuracy after 10 epochs at the levels; the least of seeds 0 to 4 was QUICKLEAST."""
-_FULL_FLOORS = {"int8": 0.97, "ternary_int8": 0.96, "ternary": 0.95, "binary_int8": 0.96, "binary": 0.95}
-"""As trained for the demo; the least of seeds 0 to 4 was FULLLEAST."""
+_FULL_FLOORS = {"int8": 0.97, "ternary_int8": 0.97, "ternary": 0.96, "binary_int8": 0.97, "binary": 0.955}
+"""As the demo trains; the least of seeds 0 to 2 was 0.984, 0.987, 0.976, 0.984, 0.973."""
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_each_integer_layer_equals_its_qat_layer_up_to_the_documented_rounding(
                 block.norm.weight[::3] *= -1
                 block.norm.weight[0] = 0
     network = to_network(model)
-    images = np.concatenate([data.test_images, data.train_images])
+    images = np.concatenate([data.test_images, data.train_images[:450]])
     differences = compare_layers(model, network, images)
     assert [d.layer for d in differences] == [k.name for k in network.layers if isinstance(k, Conv | Linear)]
     assert all(d.largest <= 1 and d.within_bound for d in differences)
