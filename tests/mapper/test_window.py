@@ -2,8 +2,9 @@ import random
 
 import numpy as np
 import pytest
-from bitwright.mapper.mapping import Chunk, ColumnMode, LayerShape, LoopOrder, Mapping
-from bitwright.mapper.window import Axis, Copy, Fill, Window, axis_window, bank_step, held
+from bitwright.mapper.mapping import ColumnMode, LoopOrder, Mapping
+from bitwright.mapper.shape import Chunk, LayerShape, Place
+from bitwright.mapper.window import Axis, Copy, Fill, Window, axis_window, bank_step
 
 ZERO_POINT = 99
 
@@ -27,7 +28,7 @@ def write_bank(window: Window, tensor: np.ndarray) -> np.ndarray:
 def test_padding_merges_a_rows_right_end_with_the_next_rows_left_start():
     # A 3×3 convolution with padding 1 on 4×4 pixels of 2 channels: 6×6 pixels held, 12 bytes a row.
     axis = axis_window(first=-1, needed=6, nominal=6, step=1, size=4)
-    window = Window(y=axis, x=axis, first_channel=0, channels=2, row_bytes=8, pixel_bytes=2)
+    window = Window(y=axis, x=axis, skip=0, size_x=2, width=4, places=(Place(0, 2),))
     assert axis == Axis(0, 1, 1, 4, 1)
     assert window.copies() == [Copy(0, 8, 0, 14, 12, 0, 8, 4, 1)]
     assert window.fills() == [Fill(0, 0, 14, 1), Fill(22, 12, 4, 3), Fill(58, 0, 14, 1)]
@@ -35,7 +36,7 @@ def test_padding_merges_a_rows_right_end_with_the_next_rows_left_start():
 
 def test_whole_rows_are_one_run():
     rows, columns = Axis(2, 1, 0, 3, 0), Axis(0, 1, 0, 5, 0)
-    window = Window(y=rows, x=columns, first_channel=0, channels=3, row_bytes=15, pixel_bytes=3)
+    window = Window(y=rows, x=columns, skip=0, size_x=3, width=5, places=(Place(0, 3),))
     assert window.copies() == [Copy(30, 0, 0, 0, 0, 0, 45, 1, 1)]
     assert window.fills() == []
 
@@ -47,7 +48,32 @@ def test_positions_that_no_output_needs_are_not_held(stride, dilation, taps, ste
     needed = {o * stride + t * dilation for o in range(9) for t in range(taps)}
     assert all(position % step == 0 for position in needed)
     assert bank_step(stride, dilation, taps) == step
-    assert held(9, stride, dilation, taps, step) == max(needed) // step + 1
+    shape = LayerShape(
+        name="a", K=1, C=1, H=99, W=99, FX=taps, OX=9, stride_x=stride, dilation_x=dilation
+    )
+    assert shape.reach_x(9, taps) == max(needed) + 1
+
+
+def test_the_operands_of_an_add_lie_row_by_row_in_turn():
+    # Two pictures of 3 × 2 pixels, 1 channel of 3 at byte 1 in the first, 1 of 2 in the second.
+    rows, columns = Axis(2, 1, 0, 4, 0), Axis(0, 1, 0, 2, 0)
+    window = Window(y=rows, x=columns, skip=0, size_x=1, width=2, places=(Place(1, 3), Place(0, 2)))
+    # Rows 1 and 2 of each; in the bank a row is 2 bytes, an operand's rows are 4 apart.
+    assert window.copies() == [
+        Copy(1 + 6, 3, 6, 0, 1, 4, 1, 2, 2),
+        Copy(0 + 4, 2, 4, 2, 1, 4, 1, 2, 2),
+    ]
+
+
+@pytest.mark.parametrize(("kernel", "step"), [(3, 1), (3, 2), (2, 3)])
+def test_pool_windows_reach_as_far_as_their_steps_say(kernel, step):
+    shape = LayerShape(
+        name="pool", K=1, C=1, H=30, W=30, OY=4 * kernel, OX=kernel, pool_y=kernel, pool_x=kernel,
+        pool_step_y=step, pool_step_x=step,
+    )  # fmt: skip
+    rows = {window * step + row for window in range(4) for row in range(kernel)}
+    assert shape.reach_y(4 * kernel, 1) == max(rows) + 1
+    assert shape.window_step_y == step
 
 
 @pytest.mark.parametrize("seed", range(60))
