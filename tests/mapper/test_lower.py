@@ -68,7 +68,8 @@ def test_a_small_convolution_is_these_commands(tiny):
         f"LOAD ACTIVATION cols=0x1 dst=14 dst_row=12 address={program.input.address:#x} src_row=8 "
         "run=8 rows=4 planes=1 post:ACT_FULL",
         "GEOMETRY tile_x=4 tile_y=4 sets=2 tail=2 fx=1 fy=3 pixel_x=2 pixel_y=12 tap_y=12 weight_group=6",
-        "OUTPUT rounding=2 zero_point=9 clamp_low=-100 clamp_high=90 pool_x=1 pool_y=1 pixel_x=4 pixel_y=16",
+        "OUTPUT rounding=2 zero_point=9 clamp_low=-100 clamp_high=90 pool_x=1 pool_y=1 pixel_x=4 pixel_y=16 "
+        "param_set=1",
         "EXEC region_x=4 region_y=4 groups=1 cols=1 rows_last=4 first=1 last=1 "
         "wait:ACT_FULL+WEIGHT_FULL post_drain:OUT_FULL",
         f"STORE src_row=4 src_plane=16 address={result:#x} dst_row=5 dst_plane=20 run=4 rows=4 planes=4 "

@@ -6,14 +6,15 @@ from bitwright.mapper.lower import map_network, plan_network
 from bitwright.mapper.machine import load_machine, override_machine
 from bitwright.mapper.mapping import (
     ColumnMode,
-    LayerShape,
     LoopOrder,
     MappingError,
     capacity_of,
 )
+from bitwright.mapper.pe import PeKind
 from bitwright.mapper.sampling import random_machine
 from bitwright.mapper.search import choose_mapping
-from bitwright.models.zoo import random_network
+from bitwright.mapper.shape import LayerShape, Place
+from bitwright.models.zoo import FORMATS, random_network
 
 HALVES = {"activations": 2, "weights": 2, "outputs": 2}
 
@@ -29,6 +30,27 @@ def read_bytes(program) -> int:
                 start = command["address"] + plane * command["src_plane"] + row * command["src_row"]
                 total += (start + command["run"] - 1) // beat - start // beat + 1
     return total * beat
+
+
+ALL_PES = tuple(kind.key for kind in PeKind)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_the_mappings_count_of_dram_bytes_is_what_the_program_of_a_graph_moves(seed):
+    network = random_network(seed, formats=FORMATS, vector=True, max_layers=2)
+    try:
+        plan = plan_network(network, random_machine(seed, ALL_PES))
+    except MappingError as fault:
+        assert fault.buffer is not None  # nothing but a buffer's size stands in the way
+        return
+    program = map_network(network, random_machine(seed, ALL_PES))
+    assert read_bytes(program) == sum(mapping.read_bytes for mapping in plan.mappings)
+    written = sum(
+        c["planes"] * c["rows"] * -(-c["run"] * (8 >> c["pack"]) // 8)
+        for c in program.commands
+        if c.opcode is Opcode.STORE
+    )
+    assert written == sum(mapping.write_bytes for mapping in plan.mappings)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -62,6 +84,59 @@ def test_the_operand_that_is_cheaper_to_read_again_is_in_the_inner_loop():
     wide = LayerShape(name="wide", K=64, C=16, H=64, W=64, OY=64, OX=64)
     mapping = choose_mapping(wide, machine, capacity)
     assert mapping.read_bytes == 64 * 16 + 16 * 64 + 64 * 64 * 16
+
+
+def test_packed_pixels_take_whole_bytes_and_are_read_once():
+    # 10 binary channels of 6×6: 2 bytes a pixel; 12 results of 1 bit: 2 bytes a pixel too.
+    shape = LayerShape(
+        name="conv", K=12, C=10, H=6, W=6, FY=3, FX=3, OY=4, OX=4, pe=PeKind.BINARY, out_bits=1
+    )
+    machine = override_machine(load_machine("core-small"), ['array.pes=["binary"]'])
+    mapping = choose_mapping(shape, machine, capacity_of(machine, HALVES))
+    # A tap is a run of 10 lanes in sets of 32: 9 steps of a 4-byte word in each of 12 rows.
+    assert mapping.read_bytes == 6 * 6 * 2 + 12 * 9 * 4 + 12 * 16
+    assert mapping.write_bytes == 4 * 4 * 2
+    walk = mapping.geometry(shape.whole, machine)
+    assert (walk.fx, walk.fy, walk.sets, walk.tail, walk.tap_x) == (3, 3, 1, 10, 2)
+
+
+def test_taps_that_fill_whole_bytes_are_one_run():
+    shape = LayerShape(name="conv", K=4, C=16, H=6, W=6, FY=3, FX=3, OY=4, OX=4, pe=PeKind.BINARY)
+    machine = override_machine(load_machine("core-small"), ['array.pes=["binary"]'])
+    mapping = choose_mapping(shape, machine, capacity_of(machine, HALVES))
+    # 3 taps of 16 channels: 48 lanes are 2 sets of 32, the second with 16.
+    walk = mapping.geometry(shape.whole, machine)
+    assert (walk.fx, walk.sets, walk.tail) == (1, 2, 16)
+
+
+def test_a_packed_k_tile_starts_at_a_whole_byte():
+    # Two rows, so that a tile of a group would end within a byte of binary results.
+    shape = LayerShape(name="conv", K=30, C=64, H=8, W=8, OY=8, OX=8, pe=PeKind.BINARY_INT8, out_bits=1)
+    settings = ['array.pes=["binary_int8"]', "array.rows=2", "buffers.output_bytes=256"]
+    machine = override_machine(load_machine("core-small"), settings)
+    mapping = choose_mapping(shape, machine, capacity_of(machine, HALVES))
+    assert len(mapping.k_tiles) > 1
+    assert all(first * 2 % 8 == 0 for first, _ in mapping.k_tiles)
+
+
+def test_a_part_of_a_tensor_is_read_pixel_by_pixel():
+    # 8 of 24 channels, from byte 8 on: a beat of 8 bytes for each of 16 pixels.
+    shape = LayerShape(name="conv", K=4, C=8, H=4, W=4, OY=4, OX=4, sources=(Place(8, 24),))
+    machine = load_machine("core-small")
+    mapping = choose_mapping(shape, machine, capacity_of(machine, HALVES))
+    assert mapping.read_bytes == 16 * 8 + 4 * 8 + 4 * 16
+
+
+def test_lane_wise_work_reads_each_channel_once():
+    # 4 channels a group on core-small; a bank of half of 1 KiB holds 5 of 40 channels of 10×10 at once.
+    shape = LayerShape(name="depth", K=40, C=40, H=10, W=10, FY=3, FX=3, OY=8, OX=8, pe=PeKind.VECTOR)
+    settings = ['array.pes=["vector"]', "buffers.activation_bytes=1024", "bus.data_bits=32"]
+    machine = override_machine(load_machine("core-small"), settings)
+    mapping = choose_mapping(shape, machine, capacity_of(machine, HALVES))
+    assert mapping.bank_bytes() <= 512
+    rows = sum(window.y.count for tile in mapping.tiles for _, window in mapping.windows(tile, shape.whole))
+    # 9 taps a channel in words of 4 bytes; parameters.
+    assert mapping.read_bytes == rows * 10 * 40 + 40 * 12 + 40 * 16
 
 
 def test_columns_share_a_tile_or_split_it_where_the_bank_is_too_small():

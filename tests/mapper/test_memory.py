@@ -59,7 +59,8 @@ def test_tensors_that_live_at_the_same_time_never_share_bytes(seed):
     count = int(rng.integers(3, 20))
     sizes = [int(n) for n in rng.integers(1, 2000, count)]
     edges = [
-        (tuple(int(n) for n in rng.integers(max(0, i - 4), i, rng.integers(1, 3))), i) for i in range(1, count)
+        (tuple(int(n) for n in rng.integers(max(0, i - 4), i, rng.integers(1, 3))), i)
+        for i in range(1, count)
     ]
     graph = make_graph(sizes, edges)
     placed, total = allocate(graph)

@@ -48,9 +48,7 @@ def test_positions_that_no_output_needs_are_not_held(stride, dilation, taps, ste
     needed = {o * stride + t * dilation for o in range(9) for t in range(taps)}
     assert all(position % step == 0 for position in needed)
     assert bank_step(stride, dilation, taps) == step
-    shape = LayerShape(
-        name="a", K=1, C=1, H=99, W=99, FX=taps, OX=9, stride_x=stride, dilation_x=dilation
-    )
+    shape = LayerShape(name="a", K=1, C=1, H=99, W=99, FX=taps, OX=9, stride_x=stride, dilation_x=dilation)
     assert shape.reach_x(9, taps) == max(needed) + 1
 
 
