@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 ROOMS := models mapper sim rtl explore reports
 CODE := $(ROOMS) tests examples benchmarks
-CASES ?= 200
+CASES ?= 560
 SEED ?= 0
 JOBS ?= 2
 

@@ -17,12 +17,24 @@ from numpy.typing import NDArray
 from ..mapper.lower import map_network
 from ..mapper.machine import Machine, MemoryTiming
 from ..mapper.mapping import MappingError
+from ..mapper.pe import PeKind
 from ..mapper.program import Program
 from ..models.network import Network
 from ..models.reference import run_reference
 from .stopping import Terminated, terminable
 
-__all__ = ["CaseResult", "Job", "Progress", "compare", "summarize", "verify_network", "verify_random"]
+__all__ = [
+    "CaseResult",
+    "Job",
+    "Progress",
+    "compare",
+    "draw_memory",
+    "draw_network",
+    "draw_pes",
+    "summarize",
+    "verify_network",
+    "verify_random",
+]
 
 Progress = Callable[[str], None]
 
@@ -223,20 +235,46 @@ def draw_memory(seed: int) -> MemoryTiming:
     )
 
 
+def draw_pes(group: int) -> tuple[str, ...]:
+    """PE kinds of machine number `group`: int8 alone, all of them, or a random few, in turn."""
+    every = tuple(kind.key for kind in PeKind)
+    if group % 3 == 0:
+        return (PeKind.INT8.key,)
+    if group % 3 == 1:
+        return every
+    rng = np.random.default_rng([group, 63])
+    chosen = rng.permutation(len(every))[: int(rng.integers(1, len(every)))]
+    if all(PeKind(number).lane_wise for number in chosen.tolist()):  # some layer must sum over lanes
+        chosen = np.append(chosen, PeKind.INT8)
+    return tuple(every[number] for number in sorted(chosen.tolist()))
+
+
 def _machine_of(group: int) -> Machine:
     from ..mapper.sampling import random_machine
 
-    return random_machine(group)
+    return random_machine(group, pes=draw_pes(group))
+
+
+def draw_network(seed: int, machine: Machine) -> Network:
+    """A random network of the formats that `machine` serves, with lane-wise layers where it has VECTOR."""
+    from ..models.zoo import random_network
+
+    served = [kind for kind in machine.array.kinds if not kind.lane_wise]
+    return random_network(
+        seed,
+        formats=[(kind.weight_format, kind.act_format) for kind in served],
+        vector=len(served) < len(machine.array.kinds),
+    )
 
 
 def _run_group(group: int, seeds: Sequence[int]) -> tuple[list[CaseResult], int]:
     """Results of the cases `seeds` on machine number `group`, and how many had no mapping."""
-    from ..models.zoo import random_input, random_network
+    from ..models.zoo import random_input
 
     machine = _machine_of(group)
     jobs, unmapped = [], 0
     for seed in seeds:
-        network = random_network(seed)
+        network = draw_network(seed, machine)
         try:
             program = map_network(network, machine)
         except MappingError:

@@ -3,10 +3,11 @@
 import pytest
 from bitwright.mapper.lower import map_network
 from bitwright.mapper.machine import Machine, MemoryTiming, load_machine, override_machine
-from bitwright.models.zoo import random_input, random_network
-from bitwright.reports.agreement import Job, compare, draw_memory, verify_random
+from bitwright.mapper.pe import PeKind
+from bitwright.models.zoo import random_input
+from bitwright.reports.agreement import Job, compare, draw_memory, draw_network, verify_random
 
-ALL_PES = 'array.pes=["int8", "ternary_int8", "binary_int8"]'
+EVERY_PE = "array.pes=[" + ", ".join(f'"{kind.key}"' for kind in PeKind) + "]"
 
 
 def require_agreement(result: dict) -> None:
@@ -20,12 +21,11 @@ def require_jobs_agree(
     memories: list[MemoryTiming],
     *,
     first_seed: int,
-    weights: tuple[str, ...] = ("int8",),
 ) -> None:
-    """One random network for each memory, all on one build of the machine."""
+    """One random network of the machine's formats for each memory, all on one build of the machine."""
     jobs = []
     for seed, memory in enumerate(memories, start=first_seed):
-        network = random_network(seed, weights=weights)
+        network = draw_network(seed, machine)
         jobs.append(
             Job(
                 name=f"seed {seed} with {memory}",
@@ -40,23 +40,24 @@ def require_jobs_agree(
 
 
 def test_random_networks_on_random_machines_agree() -> None:
-    result = verify_random(24, seed=1000, jobs=2)
+    # Five machines: two with int8 alone, one with every PE kind, two with some.
+    result = verify_random(40, seed=1000, jobs=2)
     require_agreement(result)
-    assert result["cases"] + result["unmapped"] == 24
+    assert result["cases"] + result["unmapped"] == 40
+    assert result["cases"] >= 36
 
 
 @pytest.mark.slow
-def test_two_hundred_random_cases_agree() -> None:
-    result = verify_random(208, seed=0, jobs=2)
+def test_five_hundred_random_cases_agree() -> None:
+    result = verify_random(560, seed=0, jobs=2)
     require_agreement(result)
-    assert result["cases"] >= 200
+    assert result["cases"] >= 500
 
 
-def test_layers_of_mixed_weight_formats_agree() -> None:
-    # One core serves int8, ternary and binary weights; each layer draws one of them.
-    machine = override_machine(load_machine("core-small"), [ALL_PES])
-    memories = [draw_memory(seed) for seed in range(8)]
-    require_jobs_agree(machine, memories, first_seed=200, weights=("int8", "ternary", "binary"))
+def test_layers_of_every_kind_agree_on_one_core() -> None:
+    # Every format of weights and activations, and the lane-wise layers, mixed in each program.
+    machine = override_machine(load_machine("core-small"), [EVERY_PE, "buffers.param_channels=2048"])
+    require_jobs_agree(machine, [draw_memory(seed) for seed in range(16)], first_seed=200)
 
 
 @pytest.mark.slow
