@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import numpy as np
 from bitwright.mapper.isa import COMMAND_BYTES, Command, LoadTarget, Opcode, PostMode
@@ -176,10 +177,8 @@ def _fill(rng: random.Random, machine: Machine, **masks: int) -> Command:
     return Command(Opcode.FILL, {**shape, **masks})
 
 
-def _results(rng: random.Random, tile_y: int, tile_x: int) -> dict[str, int]:
+def _results(rng: random.Random, mode: PostMode, tile_y: int, tile_x: int) -> dict[str, int]:
     """OUTPUT's mode with what only that mode reads, and its window."""
-    modes = [PostMode.REQUANTIZE, PostMode.THRESHOLDS] + [PostMode.ADD] * (tile_y % 2 == 0)
-    mode = rng.choice(modes)
     levels = rng.randint(1, 4)
     fields = {
         "mode": int(mode),
@@ -199,8 +198,10 @@ def _results(rng: random.Random, tile_y: int, tile_x: int) -> dict[str, int]:
     }
 
 
-def _geometry(rng: random.Random, machine: Machine) -> tuple[Command, Command]:
-    tile_y, tile_x = rng.choice([(1, 1), (2, 2), (2, 4), (4, 4), (1, 8), (2, 8)])
+def _geometry(rng: random.Random, machine: Machine, modes: Sequence[PostMode]) -> tuple[Command, Command]:
+    mode = rng.choice(modes)
+    tiles = [(2, 2), (2, 4), (4, 4), (2, 8)] + [(1, 1), (1, 8)] * (mode != PostMode.ADD)
+    tile_y, tile_x = rng.choice(tiles)
     kind = rng.choice(list(PeKind))
     geometry = {
         "pe": int(kind),
@@ -232,7 +233,7 @@ def _geometry(rng: random.Random, machine: Machine) -> tuple[Command, Command]:
         "tile_y": rng.randint(0, 60),
         "group": rng.randint(0, 60),
         "col": rng.randint(0, 60),
-        **_results(rng, tile_y, tile_x),
+        **_results(rng, mode, tile_y, tile_x),
     }
     return Command(Opcode.GEOMETRY, geometry), Command(Opcode.OUTPUT, output)
 
@@ -289,25 +290,33 @@ def _store(rng: random.Random, **masks: int) -> Command:
     return Command(Opcode.STORE, {**shape, **masks})
 
 
-def random_program(rng: random.Random, machine: Machine, blocks: int = 6) -> Program:
+def random_program(
+    rng: random.Random,
+    machine: Machine,
+    blocks: int = 6,
+    *,
+    ahead: int = 2,
+    modes: Sequence[PostMode] = tuple(PostMode),
+) -> Program:
     """A program of random loads, fills, execs and stores held together by tokens.
 
+    Units may be `ahead` blocks ahead of the next one: with 1 what is read is never overwritten before.
     Token 0: loads to execs, 1: execs back to loads, 4: execs to stores, 5: stores back to execs.
     """
     commands: list[Command] = []
     layer_of: list[int] = []
-    geometry, output = _geometry(rng, machine)
+    geometry, output = _geometry(rng, machine, modes)
     for block in range(blocks):
         for i in range(loads := rng.randint(1, 3)):
             masks = {"post": 1 if i == loads - 1 else 0}
-            if i == 0 and block >= 2:
+            if i == 0 and block >= ahead:
                 masks["wait"] = 1 << 1
             make = _fill if rng.random() < 0.4 else _load
             commands.append(make(rng, machine, **masks))
         if block == 0 or rng.random() < 0.4:
-            geometry, output = _geometry(rng, machine)
+            geometry, output = _geometry(rng, machine, modes)
             commands += rng.sample([geometry, output], 2)
-        wait = 1 | ((1 << 5) if block >= 2 else 0)
+        wait = 1 | ((1 << 5) if block >= ahead else 0)
         tokens = {"wait": wait, "post": 1 << 1, "post_drain": 1 << 4}
         commands += _execs(rng, machine, geometry, output, tokens)
         for i in range(stores := rng.randint(1, 2)):
