@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from bitwright.mapper.isa import Command, LoadTarget, Opcode, PostMode
 from bitwright.mapper.machine import Machine
+from bitwright.mapper.pe import PeKind
 from bitwright.mapper.program import Program
 from bitwright.rtl.runner import RtlCase, case_image, run_cases
 from bitwright.sim.cycle import simulate
@@ -58,6 +59,9 @@ def _program(builder: ModuleType, machine: Machine, seed: int, mode: PostMode) -
         fields = dict(command.fields)
         if command.opcode == Opcode.FILL:
             fields["value"] = int(_without_minus_two(np.array(fields["value"])))
+        if command.opcode == Opcode.GEOMETRY and fields["pe"] == PeKind.BINARY:
+            # Weights beyond a run are zero bits where a mapper packs them; here they are random.
+            fields["tail"] = machine.array.lanes(PeKind.BINARY)
         commands.append(Command(command.opcode, fields))
     data = _without_minus_two(made.image[DATA:DATA_END])
     data[PARAMS - DATA :] = _params(np.random.default_rng(seed), channels, mode)
