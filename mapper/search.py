@@ -173,10 +173,10 @@ class _Search:
                 work = pixel_work(tiled)
             params = shape.param_lines(base.all_groups, machine.row_groups) * machine.param_line_bits // 8
             for order in LoopOrder:
-                candidate = dataclasses.replace(tiled, order=order)
+                candidate = tiled if order is tiled.order else dataclasses.replace(tiled, order=order)
                 act, weight, param = passes(candidate, capacity, work)
                 read = act * beats * machine.bus_bytes + weight * weights + param * params
-                cycles = estimate_cycles(candidate, machine, work, geometries, read)
+                cycles = estimate_cycles(candidate, machine, work, geometries, read, base_act)
                 score = (read, cycles, work.tiles * len(candidate.k_tiles))
                 self.evaluated += 1
                 if self._best is None or score < self._best[0]:

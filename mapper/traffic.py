@@ -178,6 +178,7 @@ def estimate_cycles(
     work: PixelWork,
     geometries: list[ChunkGeometry],
     read_bytes: int,
+    bank_bytes: int,
 ) -> int:
     """Cycles of the busiest unit, plus the first tile's load and the last tile's store.
 
@@ -207,6 +208,6 @@ def estimate_cycles(
     else:
         runs = height * across if across > 1 else work.tiles
     write = size * height * width // machine.bus_bytes + 4 * runs + 10 * executions
-    first = mapping.bank_bytes() // machine.bus_bytes
+    first = bank_bytes // machine.bus_bytes
     last = write // (work.tiles * k_tiles) + post // executions
     return max(array, post, read, write) + first + last
