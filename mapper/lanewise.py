@@ -194,6 +194,8 @@ def in_order(state: Lowering, layer: Layer, name: str) -> Placed:
     """Where an input lies with its channels in order: copied, once, if they don't lie so."""
     placed = state.image(layer, name)
     if placed.order is not None:
+        if (placed.storage, placed.place.offset) == state.home(name):  # made out of order by lane-wise work
+            state.leave_home(name)
         copy_tensor(state, layer, name, *state.home(name))
         placed = state.placed[name] = state.at_home(name)
     return placed

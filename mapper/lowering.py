@@ -148,6 +148,10 @@ class Lowering:
         self._homes[name] = home
         return home
 
+    def leave_home(self, name: str) -> None:
+        """Nothing; gives a tensor a new home of its own, so that it can be copied from the old one."""
+        self._homes[name] = self.store(self.tensor(name), "activations"), 0
+
     def part_offset(self, layer: Concat, index: int) -> int:
         """Bytes from a concatenated pixel's start to its part `index`."""
         before = sum(self.tensor(name).shape[0] for name in layer.inputs[:index])

@@ -3,12 +3,17 @@ import dataclasses
 import numpy as np
 import pytest
 from bitwright.mapper.check import check_program
-from bitwright.mapper.isa import Command, LoadTarget, Opcode, Token, unit_of
+from bitwright.mapper.isa import Command, LoadTarget, Opcode, PostMode, Token, unit_of
 from bitwright.mapper.lower import map_network
 from bitwright.mapper.machine import load_machine, override_machine
+from bitwright.mapper.pe import PeKind
 from bitwright.mapper.program import Program, ProgramError, encode_commands
 from bitwright.mapper.sampling import random_machine
+from bitwright.models import Format, Network, Requantize, Rounding, Tensor, WeightRecord
+from bitwright.models.layers import Add, Conv, MaxPool, Thresholds
 from bitwright.models.zoo import random_network, resnet8_stack
+
+ALL_PES = f"array.pes={[kind.key for kind in PeKind]}"
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +160,97 @@ def test_accesses_outside_buffers_and_regions_are_refused(program):
     ):
         with pytest.raises(ProgramError, match=text):
             check_program(mutate(program, index, **fields))
+
+
+@pytest.fixture(scope="module")
+def mixed() -> Program:
+    """A binary convolution with a threshold, a max pool that overlaps, an add and an average."""
+    machine = override_machine(load_machine("core-small"), [ALL_PES])
+    return map_network(mixed_network(), machine)
+
+
+def mixed_network() -> Network:
+    int8, binary, int32 = (Format.parse(name) for name in ("int8", "binary", "int32"))
+    rng = np.random.default_rng(0)
+    shapes = {
+        "x": ((4, 6, 6), int8), "a_acc": ((20, 6, 6), int32), "a": ((20, 6, 6), binary),
+        "b_acc": ((8, 6, 6), int32), "b": ((8, 6, 6), int8), "c": ((8, 5, 5), int8),
+        "d_acc": ((8, 5, 5), int32), "d": ((8, 5, 5), int8),
+    }  # fmt: skip
+    tensors = {
+        name: Tensor(name=name, shape=shape, fmt=fmt, scale=None if fmt is int32 else 1.0)
+        for name, (shape, fmt) in shapes.items()
+    }
+
+    def requantize(name: str, source: str) -> Requantize:
+        return Requantize(
+            name=f"{name}.requantize", input=source, output=name, multiplier=np.full(8, 1 << 30),
+            shift=np.full(8, 2), rounding=Rounding.SHIFT, low=-128, high=127,
+        )  # fmt: skip
+
+    values = {
+        "conv": rng.integers(-128, 128, (20, 4, 3, 3), dtype=np.int8),
+        "bits": (rng.integers(0, 2, (8, 20, 1, 1)) * 2 - 1).astype(np.int8),
+    }
+    return Network(
+        name="mixed", input="x", output="d", tensors=tensors,
+        layers=(
+            Conv(name="conv", input="x", output="a_acc", padding=(1, 1, 1, 1)),
+            Thresholds(name="sign", input="a_acc", output="a", values=np.zeros((20, 1), np.int32), low=-1,
+                       step=2),
+            Conv(name="bits", input="a", output="b_acc"),
+            requantize("b", "b_acc"),
+            MaxPool(name="pool", input="b", output="c", kernel=(2, 2), stride=(1, 1)),
+            Add(name="add", inputs=("c", "c"), output="d_acc", multiplier=np.full(2, 1 << 30),
+                shift=np.zeros(2, np.int32), left_shift=8, rounding=Rounding.SHIFT),
+            requantize("d", "d_acc"),
+        ),
+        weights={
+            name: WeightRecord.dense(layer=name, values=array, fmt=fmt, scales=np.ones(len(array)))
+            for (name, array), fmt in zip(values.items(), (int8, binary), strict=True)
+        },
+    )  # fmt: skip
+
+
+def test_modes_and_packing_beyond_the_machine_are_refused(mixed):
+    check_program(mixed)
+    steps = find(mixed, Opcode.OUTPUT, mode=int(PostMode.THRESHOLDS))
+    adding = find(mixed, Opcode.OUTPUT, mode=int(PostMode.ADD))
+    lanes = find(mixed, Opcode.GEOMETRY, pe=int(PeKind.VECTOR))
+    for index, fields, text in (
+        (steps, {"mode": 3}, "mode must be from 0 to 2, not 3"),
+        (steps, {"levels": 5}, "levels must be from 1 to 4, not 5"),
+        (steps, {"step": 0}, "step must be from 1 to 2, not 0"),
+        (adding, {"pool_x": 2}, "an add's window must be 2 × 1 pixels, not 2 × 2"),
+        (lanes, {"tail": 2}, "tail must be from 1 to 1, not 2"),
+    ):
+        with pytest.raises(ProgramError, match=text):
+            check_program(mutate(mixed, index, **fields))
+    only_int8 = load_machine("core-small")
+    no_packing = dataclasses.replace(mixed, machine=only_int8)
+    with pytest.raises(ProgramError, match=r"pe must be one of \[0\]|pack must be 0|mode 2 \(add\) needs"):
+        check_program(no_packing)
+
+
+def test_a_tree_that_reads_parameters_that_nobody_loaded_is_refused(mixed):
+    steps = find(mixed, Opcode.OUTPUT, mode=int(PostMode.THRESHOLDS))
+    with pytest.raises(ProgramError, match="reads parameters"):
+        check_program(mutate(mixed, steps, levels=4))
+
+
+def test_results_that_overlap_within_packed_rows_are_seen(mixed):
+    # Rows of 3 bytes that start 2 apart: the pixel after is overwritten, and bytes are missing at the end.
+    packed = find(mixed, Opcode.STORE, pack=3)
+    row = mixed.commands[packed]["dst_row"]
+    assert row == 3
+    with pytest.raises(ProgramError, match="before any STORE writes them"):
+        check_program(mutate(mixed, packed, dst_row=row - 1))
+
+
+def test_a_group_beyond_the_bank_of_lane_wise_work_is_refused(mixed):
+    walk = find(mixed, Opcode.GEOMETRY, pe=int(PeKind.VECTOR))
+    with pytest.raises(ProgramError, match="reads activation"):
+        check_program(mutate(mixed, walk, act_group=mixed.machine.buffers.activation_bytes - 64))
 
 
 def test_end_is_last_and_once(program):

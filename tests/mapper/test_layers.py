@@ -222,7 +222,7 @@ def test_lane_wise_work_on_a_machine_without_it_is_refused_with_the_way_out():
     _, pool = lower_graph(network).layers
     machine = override_machine(load_machine("core-small"), ['array.pes=["int8"]'])
     with pytest.raises(
-        MappingError, match="layer pool: no PE of core-small works lane by lane.*add 'vector'"
+        MappingError, match=r"layer pool: no PE of core-small works lane by lane.*add 'vector'"
     ):
         check_served(pool, machine)
 
@@ -233,7 +233,7 @@ def test_an_accumulator_that_meets_the_missing_threshold_is_refused():
     )
     (layer,) = lower_graph(conv_network(post=steps)).layers
     check_accumulators(layer, load_machine("core-small"))
-    # Ternary activations and weights whose magnitudes sum to 2^31 − 1: the sums fill 32 bits, one key too many.
+    # Ternary activations, and weights whose magnitudes sum to 2^31 − 1: sums that fill 32 bits.
     shape = dataclasses.replace(layer.shape, pe=PeKind.TERNARY)
     weights = np.full((3, 1, 1, 1), 2**31 - 1, np.int64)
     wide = dataclasses.replace(layer, weights=weights, shape=shape)

@@ -44,7 +44,12 @@ def test_core_small_has_at_most_four_rows_and_core_large_four_columns() -> None:
 def test_low_bit_weights_fill_more_lanes_of_the_same_words() -> None:
     # core-small: 128-bit activation words, 32-bit weight words.
     array = load_machine("core-small").array
-    assert [array.lanes(kind) for kind in PeKind] == [4, 16, 16]
+    lanes = {"int8": 4, "ternary_int8": 16, "binary_int8": 16, "ternary": 16, "binary": 32, "vector": 1}
+    assert {kind.key: array.lanes(kind) for kind in PeKind} == lanes
+    # Weight words of 32 bits: four steps of a byte a row where a lane is all there is.
+    assert {kind.key: array.sets_per_word(kind) for kind in PeKind} == {
+        "int8": 1, "ternary_int8": 1, "binary_int8": 2, "ternary": 1, "binary": 1, "vector": 4,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -63,6 +68,17 @@ def test_low_bit_weights_fill_more_lanes_of_the_same_words() -> None:
             "[post]",
             "[bus]\ndata_bits = 256\n[post]",
             "bus.data_bits must be at most array.act_word_bits (128)",
+        ),
+        (
+            "rows = 4",
+            'rows = 32\npes = ["int8", "vector"]',
+            "array.rows must be at most 16 (a byte of the activation word a row) where array.pes has",
+        ),
+        ("rows = 4", 'rows = 4\npes = ["int4"]', "array.pes must name PE kinds among int8, ternary_int8"),
+        (
+            "rows = 4",
+            'rows = 4\npes = ["int8", "int8"]',
+            "array.pes must name at least one PE kind, each once",
         ),
         ("[post]", "post = 1\n[bus]\n[bus]", "machine.toml: "),
         (

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from bitwright.mapper.graph import Graph
@@ -73,7 +75,7 @@ def test_tensors_that_live_at_the_same_time_never_share_bytes(seed):
             if n - 1 <= step and any(n in (*sources, result) for sources, result in edges[step:])
         ]
         spans = sorted((placed[n], placed[n] + sizes[n]) for n in alive)
-        assert all(a[1] <= b[0] for a, b in zip(spans, spans[1:], strict=False))
+        assert all(a[1] <= b[0] for a, b in pairwise(spans))
         busy = max(busy, sum(-(-sizes[n] // ALIGNMENT) * ALIGNMENT for n in alive))
         assert all(placed[n] % ALIGNMENT == 0 and placed[n] + sizes[n] <= total for n in alive)
     assert busy <= total <= 2 * busy
