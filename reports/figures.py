@@ -229,11 +229,14 @@ def pareto(title: str, points: Sequence[Point], cost: str, merit: str, label: Ca
             [p.cost for p in mine], [p.merit for p in mine], color=PALETTE[number], s=28, label=name, zorder=3
         )
     for point in points:
+        # Series tend to lie close together, so their names stand on different sides.
+        first = point.series == series[0]
         axes.annotate(
             point.name,
             (point.cost, point.merit),
             textcoords="offset points",
-            xytext=(5, 4),
+            xytext=(5, 4) if first else (-5, -10),
+            ha="left" if first else "right",
             color=_INK,
             fontsize=8,
         )
