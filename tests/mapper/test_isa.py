@@ -40,9 +40,9 @@ def test_decode_undoes_encode(opcode: Opcode) -> None:
 
 
 def test_fields_lie_from_bit_0_up_in_the_order_of_the_table() -> None:
-    # opcode 6 in bits 3…0, wait 0x81 in 11…4, post 0x40 in 19…12, src 5 from bit 20 on.
-    word = encode(Command(Opcode.STORE, {"wait": 0x81, "post": 0x40, "src": 5}))
-    assert word == 6 | 0x81 << 4 | 0x40 << 12 | 5 << 20
+    # opcode 6 in bits 3…0, wait 0x81 in 11…4, post 0x40 in 19…12, pack 3 in 21…20, src 5 from bit 22 on.
+    word = encode(Command(Opcode.STORE, {"wait": 0x81, "post": 0x40, "pack": 3, "src": 5}))
+    assert word == 6 | 0x81 << 4 | 0x40 << 12 | 3 << 20 | 5 << 22
 
 
 def test_negative_values_are_twos_complement_in_their_field() -> None:
