@@ -10,7 +10,7 @@ __all__ = ["PeKind"]
 class PeKind(enum.IntEnum):
     """Operand formats that an array can serve; the value is GEOMETRY's `pe`.
 
-    To add one: its formats here, its lanes in `rtl/pe.py` (docs/architecture.md tells the way).
+    To add one: its formats here, its lanes in `rtl/` (docs/architecture.md, "Adding a PE kind").
     """
 
     INT8 = 0
@@ -50,6 +50,11 @@ class PeKind(enum.IntEnum):
     def act_bits(self) -> int:
         """Bits of an activation."""
         return (8, 8, 8, 2, 1, 8)[self]
+
+    @property
+    def product(self) -> str:
+        """What a product is, for the energy model: `multiply`, `negate`, or bits counted, `ternary`, `xnor`."""
+        return ("multiply", "negate", "negate", "ternary", "xnor", "multiply")[self]
 
     @property
     def lane_wise(self) -> bool:

@@ -50,12 +50,7 @@ rescaled for `post`, comparisons with a threshold for `compare`, bytes read and 
 counts products, too, but lane sets where `ternary` or `xnor` has counted the products of one already."""
 
 PRODUCTS: Mapping[str, tuple[PeKind, ...]] = MappingProxyType(
-    {
-        "multiply": (PeKind.INT8, PeKind.VECTOR),
-        "negate": (PeKind.TERNARY_INT8, PeKind.BINARY_INT8),
-        "ternary": (PeKind.TERNARY,),
-        "xnor": (PeKind.BINARY,),
-    }
+    {name: tuple(kind for kind in PeKind if kind.product == name) for name in COMPONENTS[:4]}
 )
 """The components that are products, and of which PE kinds."""
 
