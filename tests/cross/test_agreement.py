@@ -56,7 +56,7 @@ def test_five_hundred_random_cases_agree() -> None:
 
 def test_layers_of_every_kind_agree_on_one_core() -> None:
     # Every format of weights and activations, and the lane-wise layers, mixed in each program.
-    machine = override_machine(load_machine("core-small"), [EVERY_PE, "buffers.param_channels=2048"])
+    machine = override_machine(load_machine("core-small"), [EVERY_PE])
     require_jobs_agree(machine, [draw_memory(seed) for seed in range(16)], first_seed=200)
 
 

@@ -80,7 +80,7 @@ def test_prices_of_core_small_are_those_of_hand_arithmetic() -> None:
             "compare": 0.1,
             "activation_buffer": 10 * math.sqrt(2) / 8,  # 16 KB, a byte
             "weight_buffer": 10 * math.sqrt(2) / 8,
-            "param_buffer": 10 * math.sqrt(0.5) / 8,  # 256 channels of 16 bytes: 4 KB
+            "param_buffer": 10 / 8,  # 512 channels of 16 bytes: 8 KB
             "output_buffer": 10 / 8,
             "accumulators": 10 * math.sqrt(128 / 8192) / 8,  # 2 banks of 16 words of 4 bytes
             "dram": 8 * 8,  # LPDDR4, 8 bits
