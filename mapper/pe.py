@@ -53,7 +53,7 @@ class PeKind(enum.IntEnum):
 
     @property
     def product(self) -> str:
-        """What a product is `multiply`, `negate`, or bits counted, `ternary` and `xnor`."""
+        """What a product is: `multiply`, `negate`, or bits counted, `ternary` and `xnor`."""
         return ("multiply", "negate", "negate", "ternary", "xnor", "multiply")[self]
 
     @property
