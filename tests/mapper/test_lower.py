@@ -51,7 +51,7 @@ def test_a_small_convolution_is_these_commands(tiny):
     # A filter row is a run of 3·2 = 6 bytes: 2 sets, so 6 steps and 6 lines a group; the second group
     # has one channel: 4 bytes a line, rounded up to a beat. A row in the bank: 6 pixels · 2 = 12 bytes.
     # Two K tiles of a group each, in the first and second halves: weight lines 512, parameter lines
-    # 128, output bytes 4096 on.
+    # 256, output bytes 4096 on.
     program = map_network(tiny, load_machine("core-small"))
     lines = list_program(program).splitlines()
     regions = {r.name: r for r in program.regions}
@@ -74,9 +74,9 @@ def test_a_small_convolution_is_these_commands(tiny):
         "wait:ACT_FULL+WEIGHT_FULL post_drain:OUT_FULL",
         f"STORE src_row=4 src_plane=16 address={result:#x} dst_row=5 dst_plane=20 run=4 rows=4 planes=4 "
         "wait:OUT_FULL",
-        f"LOAD PARAM dst=128 address={params + 64:#x} run=64 rows=1 planes=1 wrap=2",
+        f"LOAD PARAM dst=256 address={params + 64:#x} run=64 rows=1 planes=1 wrap=2",
         f"LOAD WEIGHT dst=512 address={weights + 96:#x} run=48 rows=1 planes=1 wrap=1 post:WEIGHT_FULL",
-        "EXEC weight=512 param=128 out=4096 region_x=4 region_y=4 groups=1 cols=1 rows_last=1 first=1 "
+        "EXEC weight=512 param=256 out=4096 region_x=4 region_y=4 groups=1 cols=1 rows_last=1 first=1 "
         "last=1 wait:WEIGHT_FULL post_drain:OUT_FULL",
         f"STORE src=4096 src_row=4 src_plane=16 address={result + 4:#x} dst_row=5 dst_plane=20 run=1 "
         "rows=4 planes=4 wait:OUT_FULL",
