@@ -43,13 +43,13 @@ _FILE_LIMIT = 1 << 20
 class CoreTiming:
     """Pipeline depths of the core's RTL in cycles; docs/architecture.md draws each."""
 
-    array_latency: int = 7
+    array_latency: int = 8
     """From an issue (addresses out) to the accumulator that a POST read sees."""
     post_latency: int = 10
     """From the last cycle of a POST read to the result's write at the output buffer's port."""
     add_latency: int = 19
     """The same where POST adds: the sum passes a second requantiser."""
-    buffer_read_latency: int = 2
+    buffer_read_latency: int = 3
     """From an address at a byte buffer's read port to its rotated, registered word."""
     token_latency: int = 2
     """From the cycle of a post to the first in which the waiting unit sees its counter."""

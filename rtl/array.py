@@ -14,10 +14,10 @@ __all__ = ["ProcessingArray"]
 
 
 class ProcessingArray(Component):
-    """All PEs in step: `array_latency` (7) cycles from an issue to its accumulators, one issue a cycle.
+    """All PEs in step: `array_latency` (8) cycles from an issue to its accumulators, one issue a cycle.
 
-    An issue at t puts addresses on the buffers; activations come back at t + 2, the weight line at t + 1 of
-    which the set `weight_set` is registered; `acc_*` and `weight_set` are given at t and delayed here.
+    An issue at t puts addresses on the buffers; activations come back at t + 3, the weight line at t + 1:
+    it is registered, then its set `weight_set`; `acc_*` and `weight_set` are given at t and delayed here.
     Activation bits beyond a run are zero. VECTOR gives row r byte r of the word, unmasked, as its lane 0.
 
     Results leave by one chain a POST lane: a load at u brings every PE's accumulator into its chain register,
@@ -25,7 +25,7 @@ class ProcessingArray(Component):
     `drain_en` is low, nothing moves.
 
     Ports:
-        act_<c>: activation word of column c, at t + 2.
+        act_<c>: activation word of column c, at t + 3.
         weight_line: at t + 1.
         pe, tail: of GEOMETRY: the PE kind, and the valid lanes of a run's last lane set.
         last_set, weight_set, acc_en, acc_fresh, acc_bank, acc_index: of the issue, at t.
@@ -71,10 +71,11 @@ class ProcessingArray(Component):
             return signal
 
         # The gearbox: lane sets of a weight word one after another.
-        weight_set = delayed(self.weight_set, 1, "weight_set")
+        line = delayed(self.weight_line, 1, "weight_line")
+        weight_set = delayed(self.weight_set, 2, "weight_set")
         weights = []
         for row in range(array.rows):
-            word = self.weight_line.word_select(row, array.weight_word_bits)
+            word = line.word_select(row, array.weight_word_bits)
             held = Signal(weight_bits(machine), name=f"weight_{row}")
             with m.Switch(self.pe):
                 for kind in array.kinds:
@@ -85,18 +86,21 @@ class ProcessingArray(Component):
             weights.append(held)
 
         # Lanes beyond a run read as zero bits.
-        last_set = delayed(self.last_set, machine.timing.buffer_read_latency - 1, "last_set")
-        valid = Signal(range(self.lanes + 1))
+        to_operands = machine.timing.buffer_read_latency
+        last_set = [delayed(self.last_set, n, f"last_set_{n}") for n in (1, to_operands - 1)]
+        chosen = Signal(range(self.lanes + 1))
+        valid = delayed(chosen, to_operands - 2, "valid")
         mask = Signal(act_bits(machine))
-        lanes_of_kind, within = Signal.like(valid), Signal.like(mask)
+        lanes_of_kind, within = Signal.like(chosen), Signal.like(mask)
         m.d.comb += within.eq(self._within(m))
         with m.Switch(self.pe):
             for kind in array.kinds:
                 with m.Case(kind.value):
                     m.d.sync += lanes_of_kind.eq(array.lanes(kind))
         m.d.sync += [
-            valid.eq(Mux(last_set, self.tail, lanes_of_kind)),
-            mask.eq(Mux(last_set, within, ~0)),
+            # `tail` may change two cycles after a command's last issue; `within` comes two later than that.
+            chosen.eq(Mux(last_set[0], self.tail, lanes_of_kind)),
+            mask.eq(Mux(last_set[1], within, ~0)),
         ]
         lane_wise = Signal()
         m.d.sync += lane_wise.eq(self.pe == PeKind.VECTOR)
@@ -108,7 +112,7 @@ class ProcessingArray(Component):
                 return masked
             return Cat(Mux(lane_wise, word.word_select(row, 8), masked[:8]), masked[8:])
 
-        # Buffers take 2 cycles, the PEs' products and sums 4 more.
+        # Buffers take 3 cycles, the PEs' products and sums 4 more.
         to_sum = machine.timing.array_latency - 1
         controls = {
             name: delayed(getattr(self, name), to_sum, name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
@@ -10,7 +10,7 @@ __all__ = ["ByteBuffer"]
 
 
 class ByteBuffer(Component):
-    """Byte-addressed memory, one read (latency 2) and one write port (visible after 2), each 1 a cycle.
+    """Byte-addressed memory, one read (latency 3) and one write port (visible after 2), each 1 a cycle.
 
     Even and odd words lie in two banks, so that an access at any byte touches each bank at most once.
     Addresses wrap at `size_bytes`.
@@ -82,28 +82,36 @@ class ByteBuffer(Component):
                 port.en.eq(Mux(low_is_here, mask[:word], mask[word:])),
             ]
 
-        # Read: both banks, then rotate and register.
+        # Read: both banks, then of each byte lane the bank that has it, then rotate. A block RAM's data come
+        # late in the cycle, so that no more than the choice of a bank comes before the next register.
         read_index = self.r_addr[shift:]
-        held_offset = Signal(shift or 1)
-        held_odd = Signal()
-        words = {}
-        for name, bank in (("even", even), ("odd", odd)):
+        read_offset = self.r_addr[:shift] if shift else 0
+        words = []
+        for bank in (even, odd):
             port = bank.read_port()
             line = (read_index + 1)[1:] if bank is even else read_index[1:]
             m.d.comb += [port.addr.eq(line[: len(port.addr)]), port.en.eq(self.r_en)]
-            words[name] = port.data
-        both = Signal(16 * word)
-        m.d.comb += both.eq(
-            Mux(
-                held_odd,
-                Cat(words["odd"], words["even"]),
-                Cat(words["even"], words["odd"]),
-            )
-        )
+            words.append(port.data)
+        in_odd = Signal(word)
+        offsets = [Signal(shift or 1, name=f"offset_{stage}") for stage in (1, 2)]
+        lanes = Signal(8 * word)
         with m.If(self.r_en):
             m.d.sync += [
-                held_offset.eq(self.r_addr[:shift] if shift else 0),
-                held_odd.eq(read_index[0]),
-                self.r_data.eq(both >> (held_offset << 3)),
+                # Lanes below the offset belong to the next word, which lies in the other bank.
+                in_odd.eq(Cat(read_index[0] ^ (read_offset > lane) for lane in range(word))),
+                offsets[0].eq(read_offset),
+                offsets[1].eq(offsets[0]),
+                self.r_data.eq(_rotate_bytes(lanes, offsets[1])),
             ]
+            for lane in range(word):
+                low, high = (data.word_select(lane, 8) for data in words)
+                m.d.sync += lanes.word_select(lane, 8).eq(Mux(in_odd[lane], high, low))
         return m
+
+
+def _rotate_bytes(word: Value, count: Signal) -> Value:
+    """`word` with its byte `count` at the low end."""
+    for stage, bit in enumerate(count):
+        step = (8 << stage) % len(word)
+        word = Mux(bit, word.rotate_right(step), word)
+    return word

@@ -36,7 +36,7 @@ class Issue:
     weights: list[list[int]] | None = None
     """[row][lane], of the cycle after."""
     acts: list[list[int]] | None = None
-    """[column][lane] (VECTOR: [column][row]), of two cycles after."""
+    """[column][lane] (VECTOR: [column][row]), of three cycles after."""
 
     @property
     def valid(self) -> int:
@@ -116,7 +116,7 @@ async def heads_give_the_sums_column_by_column(ports: Ports, rng: random.Random,
         if cycle % STRETCH == 0:
             kind = ARRAY.kinds[cycle // STRETCH % len(ARRAY.kinds)]
             tail = rng.randint(1, ARRAY.lanes(kind))
-        elif cycle % STRETCH == SETTLE // 2:  # all that was issued has read its operands
+        elif cycle % STRETCH == LATENCY - 2:  # all that was issued has been multiplied
             ports.drive(pe=int(kind), tail=tail)
         issue = _issue(rng, cycle, kind, tail)
         issues.append(issue)
@@ -124,8 +124,8 @@ async def heads_give_the_sums_column_by_column(ports: Ports, rng: random.Random,
         ports.drive(weight_set=issue.weight_set, last_set=issue.last_set)
         if cycle >= 1:
             ports.drive(weight_line=_weight_line(rng, issues[-2]))
-        if cycle >= 2:
-            words = _act_words(rng, issues[-3])
+        if cycle >= 3:
+            words = _act_words(rng, issues[-4])
             ports.drive(**{f"act_{col}": word for col, word in enumerate(words)})
         # What was issued `LATENCY` cycles ago is to be seen now; one later is just being added.
         if cycle >= LATENCY and issues[-1 - LATENCY].enable:

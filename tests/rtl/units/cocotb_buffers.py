@@ -12,12 +12,12 @@ CYCLES = 2500
 
 @unit_test(*BYTE_BUFFERS)
 async def byte_buffer_reads_what_was_written(ports: Ports, rng: random.Random, unit: str) -> None:
-    """Latency 2, writes visible after 2, wrap, masks, and held words, in every pace."""
+    """Latency 3, writes visible after 2, wrap, masks, and held words, in every pace."""
     spec = BYTE_BUFFERS[unit]
     size, width, read_width = spec["size_bytes"], spec["write_bytes"], spec["read_bytes"]
     memory = bytearray(size)
     late: list[tuple[int, int]] = []  # the write that the banks take in this cycle
-    fetched = result = None  # words in the two stages of the read
+    fetched = aligned = result = None  # words in the stages of the read
     await ports.reset(w_en=0, w_addr=0, w_data=0, w_mask=0, r_en=0, r_addr=0)
     for cycle in range(CYCLES):
         filling = cycle < size
@@ -34,7 +34,7 @@ async def byte_buffer_reads_what_was_written(ports: Ports, rng: random.Random, u
         if result is not None:
             equal("r_data", ports.get("r_data"), result)
         if read:
-            result = fetched
+            result, aligned = aligned, fetched
             word = bytes(memory[(read_address + i) % size] for i in range(read_width))
             fetched = int.from_bytes(word, "little")
         for where, value in late:

@@ -55,12 +55,12 @@ def _row(command: Command, values: bytes) -> bytes:
 
 
 class ReadPort:
-    """The output buffer: latency 2, held while not enabled."""
+    """The output buffer: latency 3, held while not enabled."""
 
     def __init__(self, rng: random.Random, machine: Machine) -> None:
         self.content = rng.randbytes(machine.buffers.output_bytes)
         self.width = machine.bus_bytes
-        self.fetched = self.result = 0
+        self.fetched = self.aligned = self.result = 0
 
     def word(self, address: int) -> int:
         size = len(self.content)
@@ -69,7 +69,8 @@ class ReadPort:
     def edge(self, ports: Ports) -> None:
         enable, address = ports.many(("read_en", "read_addr"))
         if enable:
-            self.result, self.fetched = self.fetched, self.word(address)
+            self.result, self.aligned = self.aligned, self.fetched
+            self.fetched = self.word(address)
 
 
 class Memory:
