@@ -26,7 +26,7 @@ __all__ = ["MACHINE", "TARGET", "run_demo"]
 MACHINE = "core-small"
 TARGET = "ecp5-45k"
 ALONE = ("int8", "ternary", "binary")
-"""Forms that get a core of their own."""
+"""Forms that may get a core of their own; without `every_core` the first does, since placing takes minutes."""
 SHOWN = ("int8", "binary")
 """Forms whose run the report shows in detail."""
 PLACERS = 2
@@ -73,18 +73,21 @@ def _tools() -> Mapping[str, str]:
     return {name: version(name) for name in names}
 
 
-def run_demo(output: str | Path, *, seed: int = 0, images: int = 4) -> dict[str, Any]:
+def run_demo(
+    output: str | Path, *, seed: int = 0, images: int = 4, every_core: bool = False
+) -> dict[str, Any]:
     """The demo's result; writes report.html, result.json and each form as `.bw` into `output`.
 
     Trains a digits network in float and in every compressed form, converts each to integers, maps it on a
     small core that serves them all, simulates it, runs real test images through the RTL in Verilator,
-    compares bits, cycles and bytes, and places that core and one for each of a few forms on an ECP5. A stack
+    compares bits, cycles and bytes, and places that core and one for int8 alone on an ECP5. A stack
     with ResNet-8's shapes goes through the same model and the same RTL.
 
     Args:
         output: folder for the files, made as needed.
         seed: of training and weights.
         images: test images of each form that the RTL runs.
+        every_core: place a core for int8, ternary and binary alone each, not for int8 only.
 
     Raises:
         ToolError: a hardware tool is missing or failed.
@@ -94,7 +97,7 @@ def run_demo(output: str | Path, *, seed: int = 0, images: int = 4) -> dict[str,
 
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
-    cores = form_cores(load_machine(MACHINE), tuple(FORMS), ALONE)
+    cores = form_cores(load_machine(MACHINE), tuple(FORMS), ALONE if every_core else ALONE[:1])
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(PLACERS, mp_context=context) as pool:
         placing = {name: pool.submit(_place, core) for name, core in cores.items()}

