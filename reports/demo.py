@@ -26,7 +26,7 @@ __all__ = ["MACHINE", "TARGET", "run_demo"]
 MACHINE = "core-small"
 TARGET = "ecp5-45k"
 ALONE = ("int8", "ternary", "binary")
-"""Forms that may get a core of their own; without `every_core` the first does, since placing takes minutes."""
+"""Forms that may get a core of their own; without `every_core` only the first, as placing takes minutes."""
 SHOWN = ("int8", "binary")
 """Forms whose run the report shows in detail."""
 PLACERS = 2
