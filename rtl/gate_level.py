@@ -99,6 +99,7 @@ def _cell_models(part: Target) -> str:
         raise ToolError("pyosys is missing: pip install pyosys")
     share = Path(next(iter(spec.submodule_search_locations))) / "share"
     text = "".join((share / name).read_text(encoding="utf-8") for name in SIMULATED[family])
+    text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("`include"))
     if family == "synth_ecp5":
         text += (resources.files("bitwright.rtl.vendor") / "ecp5_cells.v").read_text(encoding="utf-8")
     return text

@@ -192,11 +192,22 @@ def run_cases(
     return runs
 
 
-def run_cpp(machine: Machine, case: RtlCase, *, check: bool = True, progress: Progress = silent) -> RtlRun:
-    """The run of one case on a bench without Python; the fastest way, see `run_cases`."""
+def run_cpp(
+    machine: Machine,
+    case: RtlCase,
+    *,
+    verilog: str | None = None,
+    check: bool = True,
+    progress: Progress = silent,
+) -> RtlRun:
+    """The run of one case on a bench without Python; the fastest way, see `run_cases`.
+
+    Args:
+        verilog: what runs in the place of the machine's RTL, as its netlist.
+    """
     _require_machine(machine, [case])
     executable = build_bench(
-        _verilog_of(machine),
+        _verilog_of(machine) if verilog is None else verilog,
         machine.bus.data_bits,
         main=Main.CPP,
         memory_bytes=_memory_bytes([case]),
