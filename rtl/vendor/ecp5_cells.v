@@ -1,7 +1,7 @@
 // Simulation twins of those ECP5 cells that Yosys has only as black boxes, for gate-level runs. Written
 // from Lattice's FPGA-TN-02204 (memory) and FPGA-TN-02205 (DSP); trusted, as the cells themselves are.
 
-// The modes that Yosys maps memories to: no output register, synchronous reset, three write modes, byte
+// The modes that Yosys maps memories to: no output register, no asynchronous reset, three write modes, byte
 // enables on AD0…AD3 at 18 and 36 bits. With 36 bits port A writes and port B reads.
 module DP16KD (
     input DIA17, DIA16, DIA15, DIA14, DIA13, DIA12, DIA11, DIA10, DIA9, DIA8, DIA7, DIA6, DIA5, DIA4,
@@ -110,7 +110,7 @@ module DP16KD (
     integer word;
     initial begin
         for (word = 0; word < 1024; word = word + 1) mem[word] = INIT[20 * word +: 18];
-        if (REGMODE_A != "NOREG" || REGMODE_B != "NOREG" || RESETMODE != "SYNC")
+        if (REGMODE_A != "NOREG" || REGMODE_B != "NOREG")
             $fatal(1, "DP16KD: a mode that this twin has not");
     end
 
@@ -155,6 +155,9 @@ module DP16KD (
     generate
         if (CLKAMUX != "CLKA" || CLKBMUX != "CLKB") initial $fatal(1, "DP16KD: an inverted clock");
     endgenerate
+    // Yosys names the asynchronous mode where a memory has no reset at all.
+    always @(posedge CLKA)
+        if (RESETMODE != "SYNC" && (RSTA || RSTB)) $fatal(1, "DP16KD: an asynchronous reset");
     always @(posedge CLKA) if (selected_a) begin
         if (RSTA) out_a <= 0;
         else if (!WEA || WRITEMODE_A == "READBEFOREWRITE") out_a <= fetch(at_a, DATA_WIDTH_A);
