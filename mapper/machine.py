@@ -79,7 +79,7 @@ class ArraySpec:
     pes: tuple[str, ...] = ("int8",)
     """PE kinds (`PeKind.key`) that every PE of the array serves; a layer names one."""
     multiplier: str = "inferred"
-    """`inferred` (synthesis chooses) or `dsp` (one vendor multiplier leaf a lane)."""
+    """`inferred` (synthesis chooses), `dsp` (one vendor multiplier leaf a lane) or `lut` (LUTs alone)."""
 
     def __post_init__(self) -> None:
         _check_power_of_two("array.rows", self.rows, 1, 64)
@@ -88,8 +88,8 @@ class ArraySpec:
         _check_power_of_two("array.weight_word_bits", self.weight_word_bits, 16, 512)
         _check_power_of_two("array.acc_depth", self.acc_depth, 16, 256)
         _check_range("array.acc_bits", self.acc_bits, 16, 32)
-        if self.multiplier not in ("inferred", "dsp"):
-            raise ValueError(f"array.multiplier must be 'inferred' or 'dsp', not {self.multiplier!r}")
+        if self.multiplier not in ("inferred", "dsp", "lut"):
+            raise ValueError(f"array.multiplier must be 'inferred', 'dsp' or 'lut', not {self.multiplier!r}")
 
         known = [kind.key for kind in PeKind]
         for name in self.pes:

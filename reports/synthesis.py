@@ -50,7 +50,7 @@ def machine_cost(
         from ..rtl.verilog import leaf_verilog
 
         cost = synthesise_unit(
-            _unit(machine, unit),
+            _unit(machine, unit, leaf_form(target)),
             target,
             cells=leaf_verilog(machine, leaf=leaf_form(target)) if unit in ("pe", "array") else "",
             pnr=pnr,
@@ -68,11 +68,11 @@ def machine_cost(
     return {**own, **cost.to_dict()}
 
 
-def _unit(machine: Machine, name: str) -> Any:
+def _unit(machine: Machine, name: str, leaf: str) -> Any:
     if name == "pe":
         from ..rtl.pe import ProcessingElement
 
-        return ProcessingElement(machine=machine)
+        return ProcessingElement(machine=machine, leaf=leaf)
     if name == "load":
         from ..rtl.load import Load
 

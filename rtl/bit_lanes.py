@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Signal, Value, signed
 from amaranth.lib.wiring import Component, In, Out
 
 from ..mapper.pe import PeKind
@@ -15,11 +15,12 @@ class BitLanes(Component):
     """Dot product of binary or ternary lanes, combinational from registers of 3 cycles ago, one a cycle.
 
     Binary: of n valid lanes those that differ count −1, the others 1: dot = n − 2·ones(weight ^ act).
-    Ternary: a lane's product p is −1, 0 or 1; the two bits `p < 0` and `p <= 0` hold 1 − p ones, so
-    dot = lanes − ones. Either way one count over all operand bits, which both kinds therefore share.
+    Ternary: a lane counts 1 + its product, so dot = count − lanes. Where both are served, one count over all
+    operand bits is shared: a ternary product p gives the two bits `p < 0` and `p <= 0`, dot = lanes − ones.
 
     Args:
         lanes: PeKind.BINARY or TERNARY, or both → lanes; where both, binary has twice as many.
+        leaf: vendor form of the count.
 
     Ports:
         binary: which of both; constant while values are in flight.
@@ -30,11 +31,12 @@ class BitLanes(Component):
 
     LATENCY = PopCount.LATENCY
 
-    def __init__(self, *, lanes: dict[PeKind, int]) -> None:
+    def __init__(self, *, lanes: dict[PeKind, int], leaf: str = "behavioural") -> None:
         bits = {lanes[kind] * kind.weight_bits for kind in lanes}
         if not lanes or not set(lanes) <= {PeKind.BINARY, PeKind.TERNARY} or len(bits) != 1:
             raise ValueError(f"lanes must be of binary, ternary or both, of equally many bits, not {lanes}")
         self.lanes = lanes
+        self.leaf = leaf
         self.bits = bits.pop()
         super().__init__(
             {
@@ -48,26 +50,27 @@ class BitLanes(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.ones = ones = PopCount(lanes=self.bits)
-        base = Signal(range(self.bits + 1))
-        if PeKind.TERNARY not in self.lanes:
-            m.d.comb += [ones.a.eq(self.act), ones.b.eq(self.weight)]
-            m.d.comb += base.eq(self._delayed(m))
+        ternary = set(self.lanes) == {PeKind.TERNARY}
+        count = PopCount(lanes=self.bits // 2 if ternary else self.bits, ternary=ternary, leaf=self.leaf)
+        m.submodules.count = count
+        m.d.comb += [count.a.eq(self.act), count.b.eq(self.weight)]
+        if ternary:
+            m.d.comb += self.dot.eq(count.count - count.lanes)
+        elif PeKind.TERNARY not in self.lanes:
+            m.d.comb += self.dot.eq(self._valid(m) - (count.count << 1))
         else:
-            below: list[Value] = []
-            for lane in range(self.bits // 2):
-                below += _not_positive(self.act.word_select(lane, 2), self.weight.word_select(lane, 2))
-            m.d.comb += [ones.a.eq(Cat(below)), base.eq(self.bits // 2)]
-            if PeKind.BINARY in self.lanes:
-                with m.If(self.binary):
-                    m.d.comb += [ones.a.eq(self.act ^ self.weight), base.eq(self._delayed(m))]
-        twice = PeKind.BINARY in self.lanes
-        both = twice and PeKind.TERNARY in self.lanes
-        count = ones.count << 1 if twice else ones.count
-        m.d.comb += self.dot.eq(base - (Mux(self.binary, count, ones.count) if both else count))
+            below = [_not_positive(a, b) for a, b in zip(_pairs(self.act), _pairs(self.weight), strict=True)]
+            with m.If(self.binary):
+                m.d.comb += self.dot.eq(self._valid(m) - (count.count << 1))
+            with m.Else():
+                m.d.comb += [
+                    count.a.eq(Cat(*below)),
+                    count.b.eq(0),
+                    self.dot.eq(self.bits // 2 - count.count),
+                ]
         return m
 
-    def _delayed(self, m: Module) -> Signal:
+    def _valid(self, m: Module) -> Signal:
         """`valid` of 3 cycles ago."""
         value = self.valid
         for number in range(self.LATENCY):
@@ -77,7 +80,11 @@ class BitLanes(Component):
         return value
 
 
-def _not_positive(a: Value, b: Value) -> tuple[Value, Value]:
+def _pairs(word: Value) -> list[Value]:
+    return [word.word_select(lane, 2) for lane in range(len(word) // 2)]
+
+
+def _not_positive(a: Value, b: Value) -> Value:
     """Of a ternary product p: `p < 0` and `p <= 0`."""
     nonzero, signs_differ = a[0] & b[0], a[1] ^ b[1]
-    return nonzero & signs_differ, ~nonzero | signs_differ
+    return Cat(nonzero & signs_differ, ~nonzero | signs_differ)

@@ -84,7 +84,8 @@ class Cost:
 
 def leaf_form(target: str) -> str:
     """The vendor form of leaf cells (`verilog.leaf_verilog`) that a target takes."""
-    return "ecp5" if find_target(target).synthesis == "synth_ecp5" else "behavioural"
+    synthesis = find_target(target).synthesis.split()[0]
+    return {"synth_ecp5": "ecp5", "synth_xilinx": "xilinx"}.get(synthesis, "behavioural")
 
 
 def synthesise(

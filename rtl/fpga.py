@@ -136,6 +136,7 @@ _ICE40_UNITS = {
 # LUTs that memories take: AMD UG474 table 2-3 (7 series) and UG574 table 3-1 (UltraScale+).
 _XILINX_CELLS: Weights = {
     **{f"LUT{inputs}": {"lut": 1} for inputs in range(1, 7)},
+    "LUT6_2": {"lut": 1},
     "INV": {"lut": 1},
     **{f"MUXF{inputs}": {} for inputs in (7, 8, 9)},
     "CARRY4": {},

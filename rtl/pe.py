@@ -34,6 +34,9 @@ class ProcessingElement(Component):
     banks: the array adds to `acc_bank` while POST reads the other. Only the lanes that the machine's kinds
     need are built: `IntegerLanes` for int8 activations, `BitLanes` for ternary and binary ones.
 
+    Args:
+        leaf: vendor form of the cells that it uses, see `popcount.LEAVES`.
+
     Ports:
         pe: PeKind, constant while values are in flight.
         act: values of the kind's activation format, lane 0 in the low bits; zero bits beyond a run.
@@ -50,9 +53,10 @@ class ProcessingElement(Component):
     SUM_LATENCY = 4
     """Cycles from the operands to the sum that is added next."""
 
-    def __init__(self, *, machine: Machine) -> None:
+    def __init__(self, *, machine: Machine, leaf: str = "behavioural") -> None:
         array = machine.array
         self.machine = machine
+        self.leaf = leaf
         self.lanes = max(array.lanes(kind) for kind in array.kinds)
         index = range(array.acc_depth)
         super().__init__(
@@ -114,7 +118,7 @@ class ProcessingElement(Component):
             ]
             dots.append(integer.dot)
         if bit_kinds:
-            m.submodules.bits = bits = BitLanes(lanes=bit_kinds)
+            m.submodules.bits = bits = BitLanes(lanes=bit_kinds, leaf=self.leaf)
             m.d.comb += [
                 bits.binary.eq(self.pe == PeKind.BINARY),
                 bits.act.eq(self.act),

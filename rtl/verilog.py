@@ -11,11 +11,18 @@ from amaranth.hdl import Value
 from ..mapper.machine import Machine
 from .core import Core
 from .pe import ProcessingElement
+from .popcount import LEAVES
 
-__all__ = ["TOP", "component_verilog", "core_verilog", "flat_ports", "leaf_verilog"]
+__all__ = [
+    "TOP",
+    "component_verilog",
+    "core_verilog",
+    "flat_ports",
+    "leaf_verilog",
+    "vendor_verilog",
+]
 
 TOP = "bitwright_core"
-LEAVES = ("behavioural", "ecp5")
 
 
 def core_verilog(machine: Machine, *, leaf: str = "behavioural") -> str:
@@ -24,8 +31,7 @@ def core_verilog(machine: Machine, *, leaf: str = "behavioural") -> str:
     Ports are `clk`, `rst`, `done`, the AXI4-Lite registers `ctrl_*` and the AXI4 master `m_axi_*`.
 
     Args:
-        leaf: vendor form of the leaf cells, where the machine uses any: `behavioural` (simulation) or
-            `ecp5`.
+        leaf: vendor form of the leaf cells: `behavioural` (simulation), `ecp5` or `xilinx`.
 
     Raises:
         ValueError: an unknown leaf form.
@@ -42,17 +48,24 @@ def leaf_verilog(machine: Machine, *, leaf: str = "behavioural") -> str:
     """The modules that a machine's array instantiates by name: the PE, and vendor cells where it uses any.
 
     Args:
-        leaf: vendor form of the leaf cells: `behavioural` (simulation) or `ecp5`.
+        leaf: vendor form of the leaf cells: `behavioural` (simulation), `ecp5` or `xilinx`.
+
+    Raises:
+        ValueError: an unknown leaf form.
+    """
+    cell = ProcessingElement(machine=machine, leaf=leaf)
+    return component_verilog(cell, ProcessingElement.CELL) + vendor_verilog(leaf)
+
+
+def vendor_verilog(leaf: str) -> str:
+    """All leaf cells of a vendor's form.
 
     Raises:
         ValueError: an unknown leaf form.
     """
     if leaf not in LEAVES:
         raise ValueError(f"leaf must be one of {', '.join(LEAVES)}, not {leaf!r}")
-    text = component_verilog(ProcessingElement(machine=machine), ProcessingElement.CELL)
-    if machine.array.multiplier == "dsp":
-        text += (resources.files("bitwright.rtl.vendor") / f"{leaf}.v").read_text()
-    return text
+    return (resources.files("bitwright.rtl.vendor") / f"{leaf}.v").read_text(encoding="utf-8")
 
 
 def flat_ports(interface: Any, *prefix: str) -> dict[str, Value]:

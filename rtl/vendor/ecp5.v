@@ -40,3 +40,52 @@ module bw_multiply8 (
     );
     assign p = product[15:0];
 endmodule
+
+// The chain of behavioural.v in CCU2Cs, one LUT4 a position. A CCU2C gives lut ^ carry and hands on
+// lut ? carry : (its LUT with c = d = 0). So a position that begins anew has d = 1, where its LUT is 0; and a
+// ternary one relies on the code 2'b10 not occurring: with c = d = 0 both values are 0.
+module bw_chain #(
+    parameter LENGTH = 2,
+    parameter [2*LENGTH-1:0] KINDS = 0
+) (
+    input  wire [LENGTH-1:0] a,
+    input  wire [LENGTH-1:0] b,
+    input  wire [LENGTH-1:0] c,
+    input  wire [LENGTH-1:0] d,
+    output wire [LENGTH-1:0] s
+);
+    localparam PAIRS = (LENGTH + 1) / 2;
+    wire [2*PAIRS-1:0] wide_a = a, wide_b = b, wide_c = c, wide_d = d, wide_s;
+    wire [PAIRS:1] carry;
+    assign s = wide_s[LENGTH-1:0];
+    genvar i;
+    generate
+        for (i = 0; i < PAIRS; i = i + 1) begin : pair
+            localparam [1:0] LOW = KINDS >> (4 * i);
+            localparam [1:0] HIGH = 2 * i + 1 < LENGTH ? KINDS >> (4 * i + 2) : 2'd1;
+            // A carry in from a constant would cost a cell of its own.
+            if (i == 0)
+                CCU2C #(
+                    .INIT0(LOW[0] ? 16'h0006 : LOW[1] ? 16'h0FF9 : 16'h6996),
+                    .INIT1(HIGH[0] ? 16'h0006 : HIGH[1] ? 16'h0FF9 : 16'h6996),
+                    .INJECT1_0("NO"), .INJECT1_1("NO")
+                ) first (
+                    .COUT(carry[i+1]),
+                    .A0(wide_a[2*i]), .B0(wide_b[2*i]), .C0(wide_c[2*i]), .D0(LOW[0] ? 1'b1 : wide_d[2*i]), .S0(wide_s[2*i]),
+                    .A1(wide_a[2*i+1]), .B1(wide_b[2*i+1]), .C1(wide_c[2*i+1]), .D1(HIGH[0] ? 1'b1 : wide_d[2*i+1]),
+                    .S1(wide_s[2*i+1])
+                );
+            else
+                CCU2C #(
+                    .INIT0(LOW[0] ? 16'h0006 : LOW[1] ? 16'h0FF9 : 16'h6996),
+                    .INIT1(HIGH[0] ? 16'h0006 : HIGH[1] ? 16'h0FF9 : 16'h6996),
+                    .INJECT1_0("NO"), .INJECT1_1("NO")
+                ) cell_of_two (
+                    .CIN(carry[i]), .COUT(carry[i+1]),
+                    .A0(wide_a[2*i]), .B0(wide_b[2*i]), .C0(wide_c[2*i]), .D0(LOW[0] ? 1'b1 : wide_d[2*i]), .S0(wide_s[2*i]),
+                    .A1(wide_a[2*i+1]), .B1(wide_b[2*i+1]), .C1(wide_c[2*i+1]), .D1(HIGH[0] ? 1'b1 : wide_d[2*i+1]),
+                    .S1(wide_s[2*i+1])
+                );
+        end
+    endgenerate
+endmodule

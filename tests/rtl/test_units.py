@@ -22,9 +22,9 @@ TESTS = {
     "sequencer": 4,
     "load": 2,
     "store": 4,
-    "multiply": 2,
+    "multiply": 4,
     "pe": 8,
-    "popcount": 5,
+    "popcount": 29,
     "array": 1,
     "execute": 3,
     "requantizer": 4,
@@ -51,7 +51,7 @@ def _units(given: Any) -> dict[str, Any]:
     from bitwright.rtl.execute import Execute
     from bitwright.rtl.line_buffer import LineBuffer
     from bitwright.rtl.load import Load
-    from bitwright.rtl.multiply import Multiply8
+    from bitwright.rtl.multiply import Multiply8, MultiplyPair8
     from bitwright.rtl.param_buffer import ParamBuffer
     from bitwright.rtl.pe import ProcessingElement
     from bitwright.rtl.popcount import PopCount
@@ -70,6 +70,8 @@ def _units(given: Any) -> dict[str, Any]:
         "arbiter": ReadArbiter(data_bits=given.ARBITER_BITS),
         "multiply_inferred": Multiply8(leaf="inferred"),
         "multiply_dsp": Multiply8(leaf="dsp"),
+        "multiply_lut": Multiply8(leaf="lut"),
+        "multiply_pair": MultiplyPair8(),
         "array_paired": ProcessingArray(machine=given.PAIRED),
         "core_paired": Core(machine=given.PAIRED),
     }
@@ -77,7 +79,7 @@ def _units(given: Any) -> dict[str, Any]:
     units |= {name: Requantizer(**sizes) for name, sizes in given.REQUANTIZERS.items()}
     units |= {f"sequencer_{m.name}": Sequencer(machine=m) for m in given.SEQUENCER_MACHINES}
     units |= {f"pe_{name}": ProcessingElement(machine=m) for name, m in given.PE_MACHINES.items()}
-    units |= {f"popcount_{lanes}": PopCount(lanes=lanes) for lanes in given.POPCOUNT_LANES}
+    units |= {name: PopCount(**options) for name, options in given.POPCOUNTS.items()}
     for kind in (Load, Store, Execute, Post):
         short = kind.__name__.lower()
         units |= {f"{short}_{m.name}": kind(machine=m) for m in (given.NARROW, given.WIDE)}

@@ -134,9 +134,18 @@ PARAM_BUFFERS = {
 TOKEN_COUNTERS = {"takers": 3, "posters": 4}
 CONTROL_IDENTITY = 0xC0FFEE42
 ARBITER_BITS = 64
-POPCOUNT_LANES = (1, 3, 7, 32, 130)
 REQUANTIZERS = {
     "requantizer_32": {"acc_bits": 32},
     "requantizer_20": {"acc_bits": 20},
     "requantizer_up": {"acc_bits": 32, "scales_up": True},
+}
+POPCOUNTS = {
+    **{f"popcount_plain_{lanes}": {"lanes": lanes} for lanes in (1, 3, 32)},
+    **{f"popcount_trits_{lanes}": {"lanes": lanes, "ternary": True} for lanes in (1, 5)},
+    **{
+        f"popcount_{leaf}_{lanes}_{ternary:d}": {"lanes": lanes, "ternary": ternary, "leaf": leaf}
+        for leaf in ("ecp5", "xilinx")
+        for ternary in (False, True)
+        for lanes in (1, 2, 3, 16, 70, 128)
+    },
 }

@@ -1,0 +1,495 @@
+"""What is proved of the arithmetic: vendors' cells, counts, lanes, products, thresholds, rounding.
+
+Each statement is Verilog written for it alone: loops over lanes, and integers wide enough for everything.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+import textwrap
+
+from ..mapper.machine import ArraySpec, load_machine
+from ..mapper.pe import PeKind
+from .bit_lanes import BitLanes
+from .integer_lanes import IntegerLanes
+from .multiply import Multiply8, MultiplyPair8
+from .pe import PE_BITS
+from .popcount import LEAVES, PopCount
+from .proofs import Proof
+from .requantize import Requantizer
+from .thresholds import ThresholdSearch
+from .verilog import component_verilog, vendor_verilog
+
+__all__ = ["arithmetic_proofs"]
+
+XILINX_CELLS = ("xilinx/cells_sim.v",)
+ECP5_CELLS = ("ecp5/cells_sim.v",)
+COUNTED = ((12, True), (24, False))
+TRITS = ((6, True), (12, False))
+"""Lanes that are proved, and whether in the quick part."""
+
+
+def arithmetic_proofs() -> list[Proof]:
+    """All of them."""
+    return [
+        *_vendor_cells(),
+        *(_count(leaf, lanes, quick) for leaf in LEAVES for lanes, quick in COUNTED),
+        *(_trits(leaf, lanes, quick) for leaf in LEAVES for lanes, quick in TRITS),
+        *_dots(),
+        *_products(),
+        _threshold_digit(),
+        _threshold_search(),
+        *_rounding(),
+    ]
+
+
+def _text(verilog: str) -> str:
+    return textwrap.dedent(verilog)
+
+
+def _vendor_cells() -> list[Proof]:
+    """Every leaf cell against its behavioural twin, on models of the vendors' primitives."""
+    twin = vendor_verilog("behavioural").replace("module bw_", "module twin_")
+    plain = {
+        "bw_differ3": ("input [2:0] a, b", ".a(a), .b(b)", "s", 2, "1'b1"),
+        "bw_trit": ("input [1:0] a, b", ".a(a), .b(b)", "x", 2, "a != 2'b10 && b != 2'b10"),
+        "bw_count7": ("input [6:0] x", ".x(x)", "s", 3, "1'b1"),
+    }
+    broken = {
+        "bw_differ3": ("64'h172B", "64'h173B"),
+        "bw_trit": ("64'h80208020", "64'h80208021"),
+        "bw_count7": ("64'h177E", "64'h176E"),
+    }
+    proofs = []
+    for cell, (ports, given, out, width, assumed) in plain.items():
+        top = _text(f"""
+            module proof({ports}, output ok);
+                wire [{width - 1}:0] left, right;
+                {cell} left_cell({given}, .{out}(left));
+                twin_{cell[3:]} right_cell({given}, .{out}(right));
+                assign ok = !({assumed}) || left == right;
+            endmodule
+            """)
+        proofs.append(
+            Proof(
+                name=f"{cell}, xilinx",
+                claim="the LUTs and the carry chain are the behavioural cell, on all inputs",
+                verilog=vendor_verilog("xilinx") + twin + top,
+                broken=broken[cell],
+                libraries=XILINX_CELLS,
+                quick=True,
+            )
+        )
+    rows = "".join(
+        f"""
+        wire [{w}:0] left_{w}, right_{w};
+        bw_row #(.WIDTH({w})) l_{w}(.a(a[{w - 1}:0]), .b(b[{w - 1}:0]), .carry(carry), .s(left_{w}));
+        twin_row #(.WIDTH({w})) r_{w}(.a(a[{w - 1}:0]), .b(b[{w - 1}:0]), .carry(carry), .s(right_{w}));
+        assign same[{w}] = left_{w} == right_{w};"""
+        for w in range(1, 10)
+    )
+    proofs.append(
+        Proof(
+            name="bw_row, xilinx",
+            claim="rows of 1 to 9 places add a, b and the carry",
+            verilog=vendor_verilog("xilinx")
+            + twin
+            + f"module proof(input [8:0] a, b, input carry, output ok); wire [9:1] same;{rows}"
+            + "\nassign ok = &same;\nendmodule\n",
+            broken=("assign differ = a ^ b;", "assign differ = a | b;"),
+            libraries=XILINX_CELLS,
+            quick=True,
+        )
+    )
+    chains = ""
+    patterns = [(1, *kinds) for length in (1, 2, 3) for kinds in itertools.product(range(3), repeat=length)]
+    for number, kinds in enumerate(patterns):
+        n = len(kinds)
+        packed = sum(kind << (2 * place) for place, kind in enumerate(kinds))
+        parameters = f"#(.LENGTH({n}), .KINDS({2 * n}'d{packed}))"
+        given = ", ".join(f".{port}({port}[{n - 1}:0])" for port in "abcd")
+        trits = sum(1 << place for place, kind in enumerate(kinds) if kind == 2)
+        chains += f"""
+        wire [{n - 1}:0] left_{number}, right_{number};
+        bw_chain {parameters} l_{number}({given}, .s(left_{number}));
+        twin_chain {parameters} r_{number}({given}, .s(right_{number}));
+        assign same[{number}] = (invalid & 4'd{trits}) != 0
+            || left_{number} >> 1 == right_{number} >> 1;
+        """
+    proofs.append(
+        Proof(
+            name="bw_chain, ecp5",
+            claim="CCU2Cs add as the behavioural chain, every sequence of up to four kinds that begins anew",
+            verilog=vendor_verilog("ecp5")
+            + twin
+            + f"module proof(input [3:0] a, b, c, d, output ok); wire [{len(patterns) - 1}:0] same;"
+            + "wire [3:0] invalid = (a & ~c) | (b & ~d);"
+            + chains
+            + "\nassign ok = &same;\nendmodule\n",
+            broken=("HIGH[1] ? 16'h0FF9", "HIGH[1] ? 16'h0FF8"),
+            libraries=ECP5_CELLS,
+            quick=True,
+        )
+    )
+    return proofs
+
+
+def _delayed(width: int, value: str, cycles: int) -> str:
+    """Verilog: `expected` is `value` of so many cycles ago."""
+    stages = "".join(f" stage_{n} <= stage_{n - 1};" for n in range(2, cycles + 1))
+    names = ", ".join(f"stage_{n}" for n in range(1, cycles + 1))
+    return (
+        f"reg [{width - 1}:0] {names};\nalways @(posedge clk) begin stage_1 <= {value};{stages} end\n"
+        f"wire [{width - 1}:0] expected = stage_{cycles};\n"
+    )
+
+
+def _count(leaf: str, lanes: int, quick: bool) -> Proof:
+    unit = PopCount(lanes=lanes, leaf=leaf)
+    width = len(unit.count)
+    top = f"""
+module proof(input clk, input [{lanes - 1}:0] a, b, output ok);
+    reg [{width - 1}:0] sum;
+    integer i;
+    always @* begin
+        sum = 0;
+        for (i = 0; i < {lanes}; i = i + 1) sum = sum + (a[i] ^ b[i]);
+    end
+    {_delayed(width, "sum", unit.LATENCY)}
+    wire [{width - 1}:0] count;
+    unit dut(.clk(clk), .rst(1'b0), .a(a), .b(b), .count(count));
+    assign ok = count == expected;
+endmodule
+"""
+    broken = {
+        "behavioural": ("a ^ b", "a | b"),
+        "ecp5": ("a[i] ^ b[i]} + {1'b0, c[i] ^ d[i]}", "a[i] ^ b[i]} + {1'b0, c[i] | d[i]}"),
+        "xilinx": ("{1'b0, x[2]}", "{1'b0, x[1]}"),
+    }[leaf]
+    return Proof(
+        name=f"XNOR count, {leaf}, {lanes} lanes",
+        claim="the pipelined count is the literal sum of differing bits",
+        verilog=component_verilog(unit, "unit") + vendor_verilog("behavioural") + top,
+        broken=broken,
+        steps=unit.LATENCY + 1,
+        skip=unit.LATENCY,
+        quick=quick,
+    )
+
+
+def _trits(leaf: str, lanes: int, quick: bool) -> Proof:
+    unit = PopCount(lanes=lanes, ternary=True, leaf=leaf)
+    width = len(unit.count)
+    top = f"""
+module proof(input clk, input [{2 * lanes - 1}:0] a, b, output ok);
+    reg invalid;
+    integer i;
+    reg signed [{width}:0] sum;
+    always @* begin
+        sum = 0;
+        invalid = 0;
+        for (i = 0; i < {lanes}; i = i + 1) begin
+            sum = sum + 1 + $signed(a[2*i+:2]) * $signed(b[2*i+:2]);
+            invalid = invalid | (a[2*i+:2] == 2'b10) | (b[2*i+:2] == 2'b10);
+        end
+    end
+    {_delayed(width + 1, f"{{invalid, sum[{width - 1}:0]}}", unit.LATENCY)}
+    wire [{width - 1}:0] count;
+    unit dut(.clk(clk), .rst(1'b0), .a(a), .b(b), .count(count));
+    assign ok = expected[{width}] || count == expected[{width - 1}:0];
+endmodule
+"""
+    broken = {
+        "behavioural": ("a[2] & b[2]", "a[2] | b[2]"),
+        "ecp5": ("a[i] ^ b[i] ? 2'd0", "a[i] & b[i] ? 2'd0"),
+        "xilinx": ("wire signs_differ = a[1] ^ b[1];", "wire signs_differ = a[1] | b[1];"),
+    }[leaf]
+    return Proof(
+        name=f"ternary count, {leaf}, {lanes} lanes",
+        claim="the pipelined count is the literal sum of 1 + product",
+        verilog=component_verilog(unit, "unit") + vendor_verilog("behavioural") + top,
+        broken=broken,
+        steps=unit.LATENCY + 1,
+        skip=unit.LATENCY,
+        quick=quick,
+    )
+
+
+def _dots() -> list[Proof]:
+    """Dot products of the PE's lanes against literal sums of products, lanes beyond a run included."""
+    binary, ternary = PeKind.BINARY, PeKind.TERNARY
+    array = ArraySpec(
+        rows=1, cols=1, act_word_bits=32, weight_word_bits=16, pes=("ternary_int8", "binary_int8")
+    )
+    cases = (
+        ("binary", BitLanes(lanes={binary: 10}), 10, 1, 1, True),
+        ("ternary", BitLanes(lanes={ternary: 5}), 5, 2, 2, True),
+        ("binary of both", BitLanes(lanes={binary: 8, ternary: 4}), 8, 1, 1, False),
+        ("ternary of both", BitLanes(lanes={binary: 8, ternary: 4}), 4, 2, 2, False),
+        ("ternary on int8", IntegerLanes(array=array, pe_bits=PE_BITS), 4, 8, 2, False),
+    )
+    proofs = []
+    for name, unit, lanes, act_bits, weight_bits, quick in cases:
+        bits = isinstance(unit, BitLanes)
+        width = len(unit.dot)
+        act = f"act[{act_bits}*i+:{act_bits}]"
+        weight = f"weight[{weight_bits}*i+:{weight_bits}]"
+        if weight_bits == 1:
+            product = f"({act} == {weight} ? 1 : -1)"
+        else:
+            product = f"$signed({act}) * $signed({weight})"
+        kind = f".pe({PE_BITS}'d{int(PeKind.TERNARY_INT8)})"
+        if bits:
+            kind = f".binary(1'b{int(act_bits == 1)}), .valid(valid)"
+        top = f"""
+module proof(
+    input clk, input [{act_bits * lanes - 1}:0] act, input [{weight_bits * lanes - 1}:0] weight,
+    input [3:0] valid, output ok
+);
+    reg signed [{width - 1}:0] sum;
+    reg invalid;
+    integer i;
+    always @* begin
+        sum = 0;
+        invalid = valid > {lanes};
+        for (i = 0; i < {lanes}; i = i + 1)
+            if (i < valid) begin
+                sum = sum + {product};
+                invalid = invalid | {_no_code(act, act_bits)} | {_no_code(weight, weight_bits)};
+            end else invalid = invalid | {act} != 0 | {weight} != 0;
+    end
+    {_delayed(width + 1, "{invalid, sum}", unit.LATENCY)}
+    wire [{width - 1}:0] dot;
+    unit dut(.clk(clk), .rst(1'b0), {kind}, .act({{32'd0, act}}), .weight({{32'd0, weight}}), .dot(dot));
+    assign ok = expected[{width}] || dot == expected[{width - 1}:0];
+endmodule
+"""
+        proofs.append(
+            Proof(
+                name=f"dot product, {name}, {lanes} lanes",
+                claim="the lanes' result is the literal sum of products over the valid lanes",
+                verilog=component_verilog(unit, "unit") + top,
+                broken=(".weight({32'd0, weight})", ".weight({32'd0, weight} & ~1)"),
+                steps=unit.LATENCY + 1,
+                skip=unit.LATENCY,
+                quick=quick,
+            )
+        )
+    return proofs
+
+
+def _no_code(value: str, bits: int) -> str:
+    """Verilog: `value` is the ternary code that stands for nothing."""
+    return f"({value} == 2'b10)" if bits == 2 else "1'b0"
+
+
+def _products() -> list[Proof]:
+    """int8 products by exhaustion: every value of one operand, a SAT problem over the others for each."""
+    every = tuple(f"-set b {value}" for value in range(256))
+    lut = f"""
+module proof(input clk, input [7:0] a, b, output ok);
+    wire signed [15:0] product = $signed(a) * $signed(b);
+    {_delayed(16, "product", 2)}
+    wire [15:0] p;
+    unit dut(.clk(clk), .rst(1'b0), .a(a), .b(b), .p(p));
+    assign ok = p == expected;
+endmodule
+"""
+    pair = f"""
+module proof(input clk, input [7:0] low, high, b, output ok);
+    wire signed [15:0] low_product = $signed(low) * $signed(b), high_product = $signed(high) * $signed(b);
+    {_delayed(32, "{high_product, low_product}", 2)}
+    wire [15:0] p_low, p_high;
+    unit dut(.clk(clk), .rst(1'b0), .a_low(low), .a_high(high), .b(b), .p_low(p_low), .p_high(p_high));
+    assign ok = {{p_high, p_low}} == expected;
+endmodule
+"""
+    shared = {"steps": 3, "skip": 2, "cases": every}
+    return [
+        Proof(
+            name="int8 product in LUTs",
+            claim="Booth's rows give a · b for all 65,536 operands",
+            verilog=component_verilog(Multiply8(leaf="lut"), "unit") + lut,
+            broken=(
+                "unit dut(.clk(clk), .rst(1'b0), .a(a)",
+                "unit dut(.clk(clk), .rst(1'b0), .a({a[7], a[7:1]})",
+            ),
+            **shared,
+        ),
+        Proof(
+            name="two int8 products of one multiplier",
+            claim="both halves give their product for all 2^24 operands",
+            verilog=component_verilog(MultiplyPair8(), "unit") + pair,
+            broken=(".p_high(p_high)", ".p_high()"),
+            **shared,
+        ),
+    ]
+
+
+def _threshold_unit() -> str:
+    machine = load_machine("core-small")
+    machine = dataclasses.replace(machine, array=dataclasses.replace(machine.array, acc_bits=16))
+    return component_verilog(ThresholdSearch(machine=machine), "unit")
+
+
+def _reached(node: str) -> str:
+    """Verilog: how many of a node's thresholds `acc` reaches."""
+    return " + ".join(f"($signed(acc) >= $signed({node}[{32 * i}+:32]))" for i in range(3))
+
+
+def _unsorted(node: str) -> str:
+    pairs = (f"$signed({node}[{32 * i}+:32]) > $signed({node}[{32 * i + 32}+:32])" for i in range(2))
+    return " | ".join(pairs)
+
+
+def _threshold_digit() -> Proof:
+    latency = ThresholdSearch.LATENCY
+    top = f"""
+module proof(input clk, input [127:0] node, input [15:0] acc, input [8:0] low, input two, output ok);
+    wire [1:0] reached = {_reached("node")};
+    wire invalid = {_unsorted("node")};
+    {_delayed(3, "{invalid, reached}", latency - 1)}
+    reg [8:0] value;
+    reg ignored;
+    always @(posedge clk) begin
+        value <= low + (two ? expected[1:0] + expected[1:0] : {{1'b0, expected[1:0]}});
+        ignored <= expected[2];
+    end
+    wire [8:0] result;
+    unit dut(
+        .clk(clk), .rst(1'b0), .search(1'b1), .root(1'b1), .base(8'd0), .node(node), .acc(acc), .low(low),
+        .step({{two, ~two}}), .result(result)
+    );
+    assign ok = ignored || result == value;
+endmodule
+"""
+    return Proof(
+        name="thresholds of one node",
+        claim="the digit is the number of sorted thresholds that the accumulator reaches",
+        verilog=_threshold_unit() + top,
+        broken=(".acc(acc)", ".acc(acc + 16'd1)"),
+        steps=latency + 3,
+        skip=latency + 2,
+        quick=True,
+    )
+
+
+def _threshold_search() -> Proof:
+    """Two levels: the root's line is read in phase 0, its child's in phase 2, its content is there in 3."""
+    done = 3 + ThresholdSearch.LATENCY
+    top = f"""
+module proof(
+    input clk, input [127:0] node, input [15:0] acc_in, input [7:0] base_in, input [8:0] low, output ok
+);
+    reg [3:0] phase;
+    reg [15:0] held;
+    reg [7:0] base;
+    reg [1:0] first, second;
+    reg invalid, moved;
+    reg [8:0] value;
+    wire [15:0] acc = phase == 1 ? acc_in : held;
+    wire [1:0] reached = {_reached("node")};
+    wire [7:0] line;
+    always @(posedge clk) begin
+        phase <= phase + 1;
+        if (phase == 0) base <= base_in;
+        if (phase == 1) begin held <= acc_in; first <= reached; invalid <= {_unsorted("node")}; end
+        if (phase == 2) moved <= line != base + 8'd1 + first;
+        if (phase == 3) begin second <= reached; invalid <= invalid | {_unsorted("node")}; end
+        value <= low + {{first, second}};
+    end
+    wire [8:0] result;
+    unit dut(
+        .clk(clk), .rst(1'b0), .search(phase == 0 || phase == 2), .root(phase == 0),
+        .base(phase == 0 ? base_in : base), .node(node), .acc(acc), .low(low), .step(2'd1), .line(line),
+        .result(result)
+    );
+    assign ok = phase != {done} || invalid || (result == value && !moved);
+endmodule
+"""
+    return Proof(
+        name="thresholds of two levels",
+        claim="the child's line is that of the root's digit, and both digits are the count",
+        verilog=_threshold_unit() + top,
+        broken=(".base(phase == 0 ? base_in : base)", ".base(base_in)"),
+        steps=done + 2,
+        skip=done + 1,
+    )
+
+
+def _rounding() -> list[Proof]:
+    """The requantiser's stages after its product, which is free; each rounding with each shift."""
+    text = component_verilog(Requantizer(acc_bits=32), "unit")
+    for register, width in (("product", 64), ("shift_3", 5)):
+        text = _freed(text, register, width)
+    top = f"""
+module proof(
+    input clk, input signed [63:0] p, input [4:0] shift, input [1:0] rounding,
+    input signed [8:0] zero_point, clamp_low, clamp_high, output ok
+);
+    localparam signed [63:0] LIMIT = 64'sd1 << 62;
+    wire invalid = p < -LIMIT || p > LIMIT;
+    wire signed [63:0] high = (p + (64'sd1 <<< 30)) >>> 31;
+    wire [63:0] size = high < 0 ? -high : high;
+    wire [63:0] away = shift == 0 ? size : (size + (64'd1 << (shift - 1))) >> shift;
+    wire [6:0] amount = shift + 31;
+    wire signed [63:0] up = (p + (64'sd1 <<< (amount - 1))) >>> amount;
+    wire signed [63:0] down = p >>> amount;
+    wire [63:0] rest = p - (down <<< amount), half = 64'd1 << (amount - 1);
+    wire signed [63:0] even = rest > half || (rest == half && down[0]) ? down + 1 : down;
+    wire signed [63:0] rounded =
+        rounding == 0 ? (high < 0 ? -away : away) : rounding == 1 ? up : rounding == 2 ? even : down;
+    {_delayed(65, "{invalid, rounded}", 3)}
+    wire signed [63:0] moved = $signed(expected[63:0]) + zero_point;
+    reg [8:0] value;
+    reg ignored;
+    always @(posedge clk) begin
+        value <= moved < clamp_low ? clamp_low : moved > clamp_high ? clamp_high : moved;
+        ignored <= expected[64];
+    end
+    wire [8:0] result;
+    unit dut(
+        .clk(clk), .rst(1'b0), .acc(32'd0), .bias(32'd0), .multiplier(32'd0), .shift(5'd0),
+        .rounding(rounding), .zero_point(zero_point), .clamp_low(clamp_low), .clamp_high(clamp_high), .result(result),
+        .product(p), .shift_3(shift)
+    );
+    assign ok = ignored || result == value;
+endmodule
+"""
+    names = ("TFLite double", "TFLite single", "half to even", "shift")
+    return [
+        Proof(
+            name=f"rounding after a free product, {name}",
+            claim="rounding, zero point and clamp are those of the definition, for each shift from 0 to 31",
+            verilog=text + top,
+            broken=(".product(p)", ".product(p + 64'sd1)"),
+            steps=5,
+            skip=4,
+            cases=tuple(f"-set rounding {code} -set shift {shift}" for shift in range(32)),
+            quick=code == 3,
+        )
+        for code, name in enumerate(names)
+    ]
+
+
+def _freed(verilog: str, register: str, width: int) -> str:
+    """The module with a register made an input.
+
+    Raises:
+        ValueError: there is no such register.
+    """
+    verilog, declared = re.subn(
+        rf"^  reg \[{width - 1}:0\] {register} = \S+;$",
+        f"  input [{width - 1}:0] {register};\n  wire [{width - 1}:0] {register};",
+        verilog,
+        flags=re.MULTILINE,
+    )
+    verilog, driven = re.subn(
+        rf"^  always @\(posedge clk\)\n    {register} <= .*;$", "", verilog, flags=re.MULTILINE
+    )
+    verilog, listed = re.subn(r"^module unit\(", f"module unit({register}, ", verilog, flags=re.MULTILINE)
+    if (declared, driven, listed) != (1, 1, 1):
+        raise ValueError(f"register {register} of {width} bits is not found once in the design")
+    return verilog
