@@ -452,8 +452,8 @@ module proof(
     wire [8:0] result;
     unit dut(
         .clk(clk), .rst(1'b0), .acc(32'd0), .bias(32'd0), .multiplier(32'd0), .shift(5'd0),
-        .rounding(rounding), .zero_point(zero_point), .clamp_low(clamp_low), .clamp_high(clamp_high), .result(result),
-        .product(p), .shift_3(shift)
+        .rounding(rounding), .zero_point(zero_point), .clamp_low(clamp_low), .clamp_high(clamp_high),
+        .result(result), .product(p), .shift_3(shift)
     );
     assign ok = ignored || result == value;
 endmodule
