@@ -306,7 +306,6 @@ module proof(input clk, input [7:0] low, high, b, output ok);
     assign ok = {{p_high, p_low}} == expected;
 endmodule
 """
-    shared = {"steps": 3, "skip": 2, "cases": every}
     return [
         Proof(
             name="int8 product in LUTs",
@@ -316,14 +315,18 @@ endmodule
                 "unit dut(.clk(clk), .rst(1'b0), .a(a)",
                 "unit dut(.clk(clk), .rst(1'b0), .a({a[7], a[7:1]})",
             ),
-            **shared,
+            steps=3,
+            skip=2,
+            cases=every,
         ),
         Proof(
             name="two int8 products of one multiplier",
             claim="both halves give their product for all 2^24 operands",
             verilog=component_verilog(MultiplyPair8(), "unit") + pair,
             broken=(".p_high(p_high)", ".p_high()"),
-            **shared,
+            steps=3,
+            skip=2,
+            cases=every,
         ),
     ]
 

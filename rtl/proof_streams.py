@@ -6,12 +6,14 @@ must hold; when the other side is ready is free in every cycle.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Module
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import Component, In, Out
 
 from ..mapper.isa import FIELDS, Opcode
-from ..mapper.machine import ArraySpec, BufferSpec, BusSpec, Machine, PostSpec
+from ..mapper.machine import ArraySpec, BufferSpec, BusSpec, CoreTiming, Machine, PostSpec
 from .byte_buffer import ByteBuffer
 from .proofs import Proof
 from .store import Store
@@ -26,9 +28,9 @@ def stream_proofs() -> list[Proof]:
         _queue(depth=2, quick=True),
         _queue(depth=5, quick=False),
         _byte_buffer(),
-        _store(pack=0, most=7, steps=18, quick=True),
-        _store(pack=0, most=12, steps=24, quick=False),
-        _store(pack=3, most=40, steps=24, quick=False),
+        _store(pack=0, runs=(1, 6), addresses=(3,), quick=True),
+        _store(pack=0, runs=(2, 5, 10), addresses=(0, 3, 6), quick=False),
+        _store(pack=3, runs=(1, 9, 40), addresses=(0, 7), quick=False),
     ]
 
 
@@ -91,16 +93,22 @@ endmodule
 
 
 def _byte_buffer() -> Proof:
-    """A byte of the solver's choice: what is written to it is what is read, two cycles after each."""
+    """A byte of the solver's choice: what is written to it is what is read."""
     unit = ByteBuffer(size_bytes=16, word_bytes=4, write_bytes=4, read_bytes=4)
-    top = """
+    latency = CoreTiming().buffer_read_latency
+    steps = latency + 6
+    top = f"""
 module proof(
     input clk, w_en, r_en, input [3:0] w_addr, r_addr, w_mask, input [31:0] w_data, output ok
 );
     wire [3:0] pick = $anyconst;
-    reg [7:0] value = 0, visible = 0, first = 0, second = 0;
-    reg [1:0] first_place = 0, second_place = 0;
-    reg first_hit = 0, second_hit = 0;
+    reg [7:0] value = 0, visible = 0;
+    // Of each of the reads in flight, newest in the low bits: whether it has the byte, where, and its value.
+    reg [{11 * latency - 1}:0] reads = 0;
+    wire hit;
+    wire [1:0] place;
+    wire [7:0] expected;
+    assign {{hit, place, expected}} = reads[{11 * latency - 1}-:11];
     wire [3:0] w_place = pick - w_addr, r_place = pick - r_addr;
     wire [31:0] r_data;
     unit dut(
@@ -110,31 +118,26 @@ module proof(
     always @(posedge clk) begin
         if (w_en && w_place < 4 && w_mask[w_place[1:0]]) value <= w_data[8*w_place[1:0]+:8];
         visible <= value;
-        if (r_en) begin
-            first_hit <= r_place < 4;
-            first_place <= r_place[1:0];
-            first <= visible;
-            second_hit <= first_hit;
-            second_place <= first_place;
-            second <= first;
-        end
+        if (r_en) reads <= {{reads, r_place < 4, r_place[1:0], visible}};
     end
-    assign ok = !second_hit || r_data[8*second_place+:8] == second;
+    assign ok = !hit || r_data[8*place+:8] == expected;
 endmodule
 """
     return Proof(
         name="byte buffer",
-        claim="a byte written at any offset is the byte read at any offset, in any 8 cycles from reset",
+        claim=f"a byte written anywhere is the byte read anywhere, in any {steps} cycles from reset",
         verilog=component_verilog(unit, "unit") + top,
         broken=(".r_en(r_en)", ".r_en(1'b1)"),
-        steps=8,
+        steps=steps,
         reset=True,
         quick=True,
     )
 
 
-def _store(*, pack: int, most: int, steps: int, quick: bool) -> Proof:
-    """A row of a STORE command: any run, source and address; AW, W and B are ready whenever they like."""
+def _store(*, pack: int, runs: Sequence[int], addresses: Sequence[int], quick: bool) -> Proof:
+    """A row of a STORE command from any source; AW, W and B are ready whenever they like."""
+    steps = 16
+    latency = CoreTiming().buffer_read_latency
     machine = Machine(
         name="proof",
         array=ArraySpec(
@@ -182,7 +185,8 @@ module proof(input clk, awready, wready, answer, output ok);
     wire [31:0] awaddr, wdata;
     wire [7:0] awlen;
     wire [3:0] wstrb;
-    reg [7:0] at = 0;
+    reg [{8 * latency - 9}:0] at = 0;
+    wire [7:0] last = at[{8 * latency - 9}-:8];
     reg [31:0] read_data = 0;
     wire bvalid = answer && ended != answered;
     wire [5:0] row_bytes = (run * {bits} + 7) >> 3;
@@ -199,16 +203,13 @@ module proof(input clk, awready, wready, answer, output ok);
         if (command_ready) sent <= 1;
         if (post != 0) posted <= 1;
         if (read_en) begin
-            at <= read_addr;
-            read_data <= {{content(at + 8'd3), content(at + 8'd2), content(at + 8'd1), content(at)}};
+            at <= {{at, read_addr}};
+            read_data <= {{last + 8'd3, last + 8'd2, last + 8'd1, last}};
         end
         if (awvalid && awready) begin announced <= announced + awlen + 1; bursts <= bursts + 1; end
         if (wvalid && wready) begin beats <= beats + 1; if (wlast) ended <= ended + 1; end
         if (bvalid) answered <= answered + 1;
     end
-    function [7:0] content(input [7:0] place);
-        content = place;
-    endfunction
     function sign(input [7:0] place);
         sign = place[7];
     endfunction
@@ -226,13 +227,14 @@ module proof(input clk, awready, wready, answer, output ok);
         end
     end
     wire addressed = awaddr == {{27'd0, address[4:2], 2'd0}} + 4 * announced && announced + awlen < total;
-    assign ok = run == 0 || run > {most} || ((!wvalid || right) && (!awvalid || addressed)
+    assign ok = ((!wvalid || right) && (!awvalid || addressed)
         && (post == 0 || (beats == total && answered == bursts && !posted)));
 endmodule
 """
     return Proof(
-        name=f"STORE, {bits} bit{'s' if bits > 1 else ''} a value, runs to {most}",
+        name=f"STORE, {bits} bits a value, {len(runs)} runs at {len(addresses)} offsets",
         claim=f"each beat once, in order, with its bytes and strobes, in any {steps} cycles from reset",
+        cases=tuple(f"-set run {run} -set address {address}" for run in runs for address in addresses),
         verilog=component_verilog(Store(machine=machine), "unit") + top,
         broken=(".axi_wready(wready)", ".axi_wready(1'b1)"),
         steps=steps,

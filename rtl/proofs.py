@@ -62,7 +62,7 @@ class Proof:
     quick: bool = False
 
     def twin(self) -> Proof:
-        """The broken design with the same claim.
+        """The broken design with the claim of the last case.
 
         Raises:
             ValueError: the text that should break is not in the design.
@@ -70,7 +70,8 @@ class Proof:
         old, new = self.broken
         if old not in self.verilog:
             raise ValueError(f"proof {self.name}: the twin's text is not in the design: {old!r}")
-        return replace(self, name=f"{self.name}, broken", verilog=self.verilog.replace(old, new, 1))
+        text = self.verilog.replace(old, new, 1)
+        return replace(self, name=f"{self.name}, broken", verilog=text, cases=self.cases[-1:])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
