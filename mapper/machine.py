@@ -45,9 +45,9 @@ class CoreTiming:
 
     array_latency: int = 8
     """From an issue (addresses out) to the accumulator that a POST read sees."""
-    post_latency: int = 10
+    post_latency: int = 11
     """From the last cycle of a POST read to the result's write at the output buffer's port."""
-    add_latency: int = 19
+    add_latency: int = 21
     """The same where POST adds: the sum passes a second requantiser."""
     buffer_read_latency: int = 3
     """From an address at a byte buffer's read port to its rotated, registered word."""

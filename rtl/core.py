@@ -143,6 +143,14 @@ class Core(Component):
         """LOAD to the operand buffers, and these to the array and POST."""
         machine = self.machine
         load, execute, array, post = (parts[name] for name in ("load", "execute", "array", "post"))
+        # LOAD's writes are registered on their way: the tokens of a read take longer.
+        written: dict[str, Signal] = {}
+        for name in ("act_en", "act_cols", "act_addr", "act_mask", "data"):
+            written[name] = _registered(m, getattr(load, name), f"load_{name}")
+        for name in ("weight", "param"):
+            for field in ("en", "line", "unit"):
+                part = f"{name}_{field}"
+                written[part] = _registered(m, getattr(load, part), f"load_{part}")
         for col in range(machine.array.cols):
             # act_col changes with GEOMETRY only, whose successor issues no earlier than two cycles later.
             offset = Signal(20, name=f"column_offset_{col}")
@@ -155,10 +163,10 @@ class Core(Component):
             )
             m.submodules[f"activation_{col}"] = bank
             m.d.comb += [
-                bank.w_en.eq(load.act_en & load.act_cols[col]),
-                bank.w_addr.eq(load.act_addr),
-                bank.w_data.eq(load.data),
-                bank.w_mask.eq(load.act_mask),
+                bank.w_en.eq(written["act_en"] & written["act_cols"][col]),
+                bank.w_addr.eq(written["act_addr"]),
+                bank.w_data.eq(written["data"]),
+                bank.w_mask.eq(written["act_mask"]),
                 bank.r_en.eq(1),
                 bank.r_addr.eq(execute.act_addr + offset),
                 getattr(array, f"act_{col}").eq(bank.r_data),
@@ -170,10 +178,10 @@ class Core(Component):
         m.submodules.param = params = ParamBuffer(machine=machine)
         for name, buffer in (("weight", weights), ("param", params)):
             m.d.comb += [
-                buffer.w_en.eq(getattr(load, f"{name}_en")),
-                buffer.w_line.eq(getattr(load, f"{name}_line")),
-                buffer.w_unit.eq(getattr(load, f"{name}_unit")),
-                buffer.w_data.eq(load.data),
+                buffer.w_en.eq(written[f"{name}_en"]),
+                buffer.w_line.eq(written[f"{name}_line"]),
+                buffer.w_unit.eq(written[f"{name}_unit"]),
+                buffer.w_data.eq(written["data"]),
             ]
         for lane in range(machine.post.lanes):
             m.d.comb += getattr(params, f"r_line_{lane}").eq(getattr(post, f"param_line_{lane}"))
@@ -227,3 +235,10 @@ class Core(Component):
             outputs.r_addr.eq(store.read_addr),
             store.read_data.eq(outputs.r_data),
         ]
+
+
+def _registered(m: Module, signal: Signal, name: str) -> Signal:
+    """`signal` a cycle later."""
+    later = Signal(signal.shape(), name=name)
+    m.d.sync += later.eq(signal)
+    return later

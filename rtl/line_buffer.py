@@ -14,6 +14,9 @@ __all__ = ["LineBuffer"]
 class LineBuffer(Component):
     """Line-addressed memory, one read (latency 1) and one write port (visible after 1), each 1 a cycle.
 
+    Synthesis takes no care of a line that is read in the cycle in which it is written: tokens keep such a
+    pair apart, and logic between the block RAM and its reader would cost more than a nanosecond.
+
     Args:
         lines: depth.
         line_bits: width of a line, a multiple of `unit_bits`.
@@ -45,7 +48,9 @@ class LineBuffer(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         units = self.line_bits // self.unit_bits
-        m.submodules.memory = memory = Memory(shape=unsigned(self.line_bits), depth=self.lines, init=[])
+        m.submodules.memory = memory = Memory(
+            shape=unsigned(self.line_bits), depth=self.lines, init=[], attrs={"no_rw_check": 1}
+        )
         write = memory.write_port(granularity=self.unit_bits)
         read = memory.read_port()
         enable = Signal(units)

@@ -24,7 +24,7 @@ __all__ = ["Post"]
 
 class Post(Component):
     """Takes a tile at t, reads `lanes` accumulators a slot from t + 1 on; results at the output buffer's port
-    `post_latency` (10) cycles after their slot, sums `add_latency` (19) cycles.
+    `post_latency` (11) cycles after their slot, sums `add_latency` (21) cycles.
 
     A slot is one cycle, with L > 1 levels of thresholds 2·L. Pixels × columns × rows / lanes slots a tile.
 
@@ -114,7 +114,7 @@ class Post(Component):
         return m
 
     def _results(self, m: Module, drain: Drain) -> tuple[list[Value], list[Value]]:
-        """Each lane's result by mode and, where POST adds, rescaled value, 8 cycles after the operands."""
+        """Each lane's result by mode and, where POST adds, rescaled value, 9 cycles after the operands."""
         machine, output = self.machine, self.output
         results: list[Value] = []
         wides: list[Value] = []

@@ -12,7 +12,7 @@ DOUBLE, SINGLE, HALF_EVEN, SHIFT = range(4)
 
 
 class Requantizer(Component):
-    """acc → bias, left shift, multiply, round, zero point, clamp; latency 8, one value a cycle.
+    """acc → bias, left shift, multiply, round, zero point, clamp; latency 9, one value a cycle.
 
     Bit-exact with `models/numerics.py`. Parameters of the channel come with the accumulator; rounding, zero
     point and clamp are constant while values are in flight.
@@ -24,11 +24,11 @@ class Requantizer(Component):
     Ports:
         acc: int of `acc_bits`; bias int32, multiplier int32, shift 0…31, left 0…31.
         rounding, zero_point, clamp_low, clamp_high: of the OUTPUT command.
-        result: int9 within the clamp, 8 cycles later.
-        wide: low 32 bits of the rounded value before zero point and clamp, 8 cycles later.
+        result: int9 within the clamp, 9 cycles later.
+        wide: low 32 bits of the rounded value before zero point and clamp, 9 cycles later.
     """
 
-    LATENCY = 8
+    LATENCY = 9
 
     def __init__(self, *, acc_bits: int, scales_up: bool = False) -> None:
         if not 16 <= acc_bits <= 32:
@@ -141,7 +141,7 @@ class Requantizer(Component):
             rest.eq(coarse_sticky | shifted[:7].any() | lost_fine.any()),
         ]
 
-        # 8: increment, zero point and clamp.
+        # 8: whether to increment; saturate, as anything beyond 10 bits clamps alike.
         up = Signal()
         with m.Switch(self.rounding):
             with m.Case(DOUBLE):  # half away from zero
@@ -152,14 +152,20 @@ class Requantizer(Component):
                 m.d.comb += up.eq(half & (rest | quotient[0]))
             with m.Case(SHIFT):
                 m.d.comb += up.eq(0)
-        if self.scales_up:
-            m.d.sync += self.wide.eq(quotient[:32] + up)
-        # Anything beyond 10 bits clamps alike, so saturate first and add on few bits.
         near = Signal(signed(11))
+        increment = Signal()
         overflow = (quotient[10:] != 0) & (~quotient[10:] != 0)
-        m.d.comb += near.eq(Mux(overflow, Mux(quotient[-1], -1024, 1023), quotient[:11].as_signed()))
+        m.d.sync += [
+            near.eq(Mux(overflow, Mux(quotient[-1], -1024, 1023), quotient[:11].as_signed())),
+            increment.eq(up),
+        ]
+
+        # 9: increment, zero point and clamp.
+        if self.scales_up:
+            low = Signal(32)
+            m.d.sync += [low.eq(quotient[:32]), self.wide.eq(low + increment)]
         moved = Signal(signed(13))
-        m.d.comb += moved.eq(near + up + self.zero_point)
+        m.d.comb += moved.eq(near + increment + self.zero_point)
         with m.If(moved < self.clamp_low):
             m.d.sync += self.result.eq(self.clamp_low)
         with m.Elif(moved > self.clamp_high):

@@ -15,7 +15,7 @@ THRESHOLD_BITS = 32
 
 
 class ThresholdSearch(Component):
-    """low + step · (thresholds not above the accumulator), 8 cycles after the tree's last line; a line a
+    """low + step · (thresholds not above the accumulator), 9 cycles after the tree's last line; a line a
     cycle where the tree is its root alone, else one each two cycles.
 
     A node's line holds three thresholds, so a comparison gives a digit of base 4; the digits of all levels
@@ -27,10 +27,10 @@ class ThresholdSearch(Component):
         node: the line's content at t + 1: thresholds in the low 96 bits, lowest first.
         acc: from t + 1 until the last line's content is there.
         low, step: constant while values are in flight; step is 1 or 2.
-        result: int9, 8 cycles after the last line's content.
+        result: int9, 9 cycles after the last line's content.
     """
 
-    LATENCY = 8
+    LATENCY = 9
 
     def __init__(self, *, machine: Machine) -> None:
         lines = clog2_shape(machine.param_lines)

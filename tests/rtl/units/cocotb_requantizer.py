@@ -10,7 +10,7 @@ from bitwright.models.numerics import Rounding, requantize, rescale
 from unit_machines import REQUANTIZERS
 from unit_stimulus import Ports, equal, to_signed, unit_test
 
-LATENCY = 8
+LATENCY = 9
 TOP = 2**31 - 1
 Vector = tuple[int, int, int, int]
 """acc, bias, multiplier, shift."""
