@@ -14,6 +14,9 @@ __all__ = ["UNITS", "machine_cost"]
 UNITS = ("core", "pe", "load", "execute", "array", "post", "store")
 """What a cost can be asked of: the whole core, or one unit by itself."""
 
+UNIT_CLOCK_MHZ = 200.0
+"""What a unit by itself is placed for: more than it reaches in the core, so that the placer tries."""
+
 
 def machine_cost(
     machine: Machine,
@@ -55,7 +58,7 @@ def machine_cost(
             cells=leaf_verilog(machine, leaf=leaf_form(target)) if unit in ("pe", "array") else "",
             pnr=pnr,
             seeds=numbers,
-            clock_mhz=machine.clock_hz / 1e6,
+            clock_mhz=UNIT_CLOCK_MHZ,
             progress=progress,
         )
     own = {

@@ -74,7 +74,7 @@ class Cost:
     recipe: str
     """The way to ask Yosys that these counts are of."""
     tries: tuple[Try, ...]
-    """All that were tried, fewest LUTs chosen."""
+    """All that were tried; fewest LUTs chosen, where a clock is asked for among those with carry chains."""
     tools: Mapping[str, str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -103,7 +103,8 @@ def synthesise(
         target: one of `target_names()`.
         pnr: place and route too, out of context; takes minutes.
         seeds: of the placer; the clock is the median of all.
-        tries: ask Yosys in each of the target's ways and keep the one with the fewest LUTs.
+        tries: ask Yosys in each of the target's ways and keep the one with the fewest LUTs; where a clock
+            is asked for, of those with carry chains.
 
     Raises:
         ValueError: an unknown target, no place-and-route for it, or no seed.
@@ -146,7 +147,7 @@ def synthesise_unit(
     from .verilog import component_verilog
 
     text = component_verilog(unit, "unit") + cells
-    own = synthesise_verilog(text, "unit", target, tries=tries, progress=progress)
+    own = synthesise_verilog(text, "unit", target, tries=tries, clocked=pnr, progress=progress)
     if not pnr:
         return own
     timed = synthesise_verilog(
@@ -176,6 +177,7 @@ def synthesise_verilog(
     seeds: Sequence[int] = (1,),
     tries: bool = False,
     recipe: str = "default",
+    clocked: bool = False,
     clock_mhz: float = 100.0,
     progress: Progress = silent,
 ) -> Cost:
@@ -185,6 +187,7 @@ def synthesise_verilog(
 
     Args:
         recipe: the way to ask Yosys without `tries`; one of the target's.
+        clocked: the counts stand beside a clock, as with `pnr`: of `tries`, none without carry chains wins.
     """
     part = find_target(target)
     check_name(top, "top")

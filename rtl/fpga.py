@@ -25,6 +25,11 @@ class Recipe:
     before: str = ""
     """Yosys command that comes first."""
 
+    @property
+    def carries(self) -> bool:
+        """Whether adders use carry chains; without, they take fewer LUTs at times and are far slower."""
+        return "-noccu2" not in self.options and "-nocarry" not in self.options
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placer:

@@ -197,6 +197,13 @@ class Sum(Component):
         return m
 
 
+def test_adders_without_carry_chains_are_no_choice_where_a_clock_is_asked_for() -> None:
+    small = synthesise_verilog(TREE, "tree", "ecp5-25k", tries=True)
+    fast = synthesise_verilog(TREE, "tree", "ecp5-25k", tries=True, clocked=True)
+    assert "-noccu2" in small.recipe and "-noccu2" not in fast.recipe
+    assert fast.tries == small.tries and fast.lut > small.lut
+
+
 def test_a_unit_is_counted_bare_and_timed_between_registers() -> None:
     cost = synthesise_unit(Sum(), "ice40-hx8k", pnr=True, tries=False)
     assert cost.ff == 9
