@@ -201,8 +201,13 @@ def synthesise_verilog(
     recipes = part.recipes if tries else (_find_recipe(part, recipe),)
     made = [synthesise_counts(verilog, top, part, each, progress=progress) for each in recipes]
     weighed = [_weigh(each.cells, part) for each in made]
-    # Multipliers and block RAMs are scarcer than LUTs: what spends more of them is no better.
-    best = min(range(len(made)), key=lambda i: (weighed[i]["dsp"], weighed[i]["bram"], weighed[i]["lut"], i))
+    # Multipliers and block RAMs are scarcer than LUTs: what spends more of them is no better. Nor is what is
+    # smaller without carry chains where a clock is asked for.
+    candidates = [i for i, each in enumerate(recipes) if each.carries or not (pnr or clocked)]
+    best = min(
+        candidates or range(len(made)),
+        key=lambda i: (weighed[i]["dsp"], weighed[i]["bram"], weighed[i]["lut"], i),
+    )
     return _cost_of(made[best], weighed[best], part, _tried(made, weighed), pnr, seeds, clock_mhz, progress)
 
 
