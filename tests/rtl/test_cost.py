@@ -198,16 +198,16 @@ class Sum(Component):
 
 
 def test_adders_without_carry_chains_are_no_choice_where_a_clock_is_asked_for() -> None:
-    # Each of the three sum bits hangs on four inputs at most: three LUT4, where two CCU2C take four.
+    # A conditional negation ripples: on ECP5, Yosys makes it smaller of look-up tables alone.
     verilog = """
-module add(input clk, input [1:0] a, b, output reg [2:0] sum);
-  always @(posedge clk) sum <= a + b;
+module negate(input clk, input [7:0] a, input n, output reg [7:0] q);
+  always @(posedge clk) q <= n ? -a : a;
 endmodule
 """
-    small = synthesise_verilog(verilog, "add", "ecp5-25k", tries=True)
-    fast = synthesise_verilog(verilog, "add", "ecp5-25k", tries=True, clocked=True)
+    small = synthesise_verilog(verilog, "negate", "ecp5-25k", tries=True)
+    fast = synthesise_verilog(verilog, "negate", "ecp5-25k", tries=True, clocked=True)
     assert "-noccu2" in small.recipe and "-noccu2" not in fast.recipe
-    assert (small.lut, fast.lut) == (3, 4)
+    assert small.lut < fast.lut
     assert fast.tries == small.tries
 
 
