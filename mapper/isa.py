@@ -14,6 +14,7 @@ __all__ = [
     "COMMAND_BITS",
     "COMMAND_BYTES",
     "FIELDS",
+    "PACKED_BITS",
     "TOKENS",
     "TOKEN_COUNT_MAX",
     "Command",
@@ -31,6 +32,8 @@ COMMAND_BITS = 256
 COMMAND_BYTES = COMMAND_BITS // 8
 TOKENS = 8
 """Token counters in the core."""
+PACKED_BITS = (8, 4, 2, 1)
+"""Bits of a value in memory, by STORE's `pack`."""
 TOKEN_COUNT_MAX = 63
 """The most that one token counter holds (6 bits)."""
 

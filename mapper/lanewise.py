@@ -41,9 +41,11 @@ def _lane_wise(
     rows = np.arange(shape.K) if placed.order is None else placed.order
     if isinstance(layer, AvgPool):
         multiplier, shift = tail.post.multiplier, tail.post.shift
-        same = multiplier is not None and shift is not None
-        if multiplier is not None and shift is not None:
-            same = all(np.ptp(values) == 0 for values in (tail.post.bias, multiplier, shift))
+        same = (
+            multiplier is not None
+            and shift is not None
+            and all(np.ptp(values) == 0 for values in (tail.post.bias, multiplier, shift))
+        )
         shape = replace(shape, ones=True, alike=same)
     shape = replace(shape, sources=(placed.place,))
     add_pass(state, layer, shape, weights[rows], tail, placed.storage, fill, rows, (0, 1))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..models.bounds import dot_range
 from ..models.formats import Format
 from ..models.numerics import Rounding, rescale
 from .isa import PostMode
@@ -86,14 +87,8 @@ def check_served(layer: CoreLayer, machine: Machine) -> None:
 
 
 def sum_bounds(layer: CoreLayer) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(least, greatest) accumulator of each channel, without bias, int64 (K,).
-
-    Every product's interval holds 0, so the bounds of the whole sum bound each partial sum too.
-    """
-    fmt = Format.parse(layer.shape.pe.act_format)
-    flat = layer.weights.reshape(layer.shape.K, -1).astype(np.int64)
-    positive, negative = np.maximum(flat, 0).sum(axis=1), np.minimum(flat, 0).sum(axis=1)
-    return positive * fmt.min + negative * fmt.max, positive * fmt.max + negative * fmt.min
+    """(least, greatest) accumulator of each channel, partial sums included, without bias, int64 (K,)."""
+    return dot_range(layer.weights, Format.parse(layer.shape.pe.act_format))
 
 
 def _bits(low: NDArray[np.int64], high: NDArray[np.int64]) -> int:

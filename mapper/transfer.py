@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from .draft import RUN, Draft, split_copy, strides
-from .isa import LoadTarget, Opcode
+from .isa import PACKED_BITS, LoadTarget, Opcode
 from .layers import CoreLayer
 from .machine import Machine
 from .mapping import Capacity, ChunkGeometry, Mapping
@@ -160,7 +160,7 @@ class Transfer:
     def stores(self, step: Step, slot: int) -> list[Draft]:
         """The STOREs of an output tile."""
         region, start = self.plan.result
-        pack = (8, 4, 2, 1).index(self.plan.layer.shape.out_bits)
+        pack = PACKED_BITS.index(self.plan.layer.shape.out_bits)
         src = slot * self.capacity.out_bytes
         return [
             Draft(

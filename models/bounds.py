@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from .formats import Format
 from .layers import Add, AvgPool, Conv, Layer, Linear
 from .numerics import rescale
 from .tensor import Tensor
 from .weights import WeightRecord
 
-__all__ = ["accumulator_range"]
+__all__ = ["accumulator_range", "dot_range"]
+
+
+def dot_range(weights: NDArray[Any], fmt: Format) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(least, greatest) sum of products of each channel's weights, (K, …), with values of `fmt`, int64 (K,).
+
+    The interval of every format holds 0, so these bound each partial sum too.
+    """
+    flat = weights.reshape(weights.shape[0], -1).astype(np.int64)
+    ends = flat * fmt.min, flat * fmt.max
+    return np.minimum(*ends).sum(axis=1), np.maximum(*ends).sum(axis=1)
 
 
 def accumulator_range(
@@ -27,10 +40,8 @@ def accumulator_range(
     fmt = sources[0].fmt
     if isinstance(layer, Conv | Linear):
         assert record is not None  # the graph's check
-        weights = record.values.reshape(record.values.shape[0], -1).astype(np.int64)
-        ends = (weights * fmt.min, weights * fmt.max)
-        bias = record.bias_or_zero.astype(np.int64)
-        return np.minimum(*ends).sum(axis=1) + bias, np.maximum(*ends).sum(axis=1) + bias
+        least, most = dot_range(record.values, fmt)
+        return least + record.bias_or_zero, most + record.bias_or_zero
     if isinstance(layer, Add):
         sums = _sums(layer, sources)
         return sums[:1], sums[1:]

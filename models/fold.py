@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .bounds import dot_range
 from .formats import Format, FormatKind
 from .numerics import quantize_multiplier
 
@@ -203,8 +204,7 @@ def fold_thresholds(
         raise ValueError(f"{where}: variance + epsilon must be above 0")
     weights[np.asarray(gamma) < 0] *= -1
     flat = weights.reshape(count, -1)
-    ends = flat * input_format.min, flat * input_format.max
-    least, most = np.minimum(*ends).sum(axis=1), np.maximum(*ends).sum(axis=1)
+    least, most = dot_range(weights, input_format)
     if least.min() < -(1 << 31) or most.max() >= (1 << 31) - 1:
         raise ValueError(f"{where}: its accumulators must fit int32: use fewer inputs or narrower formats")
     thresholds = np.zeros((count, len(cuts)), np.int32)

@@ -13,6 +13,7 @@ from .numerics import Rounding
 
 __all__ = [
     "OneInput",
+    "check_integer",
     "check_integers",
     "check_multipliers",
     "check_rounding",
@@ -33,6 +34,14 @@ class OneInput:
     def inputs(self) -> tuple[str, ...]:
         """The names of all inputs, in order."""
         return (self.input,)
+
+
+def check_integer(where: str, name: str, value: Any) -> int:
+    """`value` as a plain int; ValueError names the layer (`where`) and the field."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ValueError(f"{where}: {name} must be an integer, not {value!r}") from None
 
 
 def check_integers(where: str, name: str, values: Any, length: int, low: int) -> tuple[int, ...]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .layer_parts import OneInput, check_integers, check_multipliers, check_rounding, windows_shape
+from .layer_parts import (
+    OneInput,
+    check_integer,
+    check_integers,
+    check_multipliers,
+    check_rounding,
+    windows_shape,
+)
 from .numerics import Rounding
 from .post_layers import Requantize, Thresholds
 
@@ -240,10 +246,7 @@ class Add:
         object.__setattr__(self, "multiplier", multiplier)
         object.__setattr__(self, "shift", shift)
         object.__setattr__(self, "rounding", check_rounding(where, self.rounding))
-        try:
-            object.__setattr__(self, "left_shift", operator.index(self.left_shift))
-        except TypeError:
-            raise ValueError(f"{where}: left_shift must be an integer, not {self.left_shift!r}") from None
+        object.__setattr__(self, "left_shift", check_integer(where, "left_shift", self.left_shift))
         if not 0 <= self.left_shift <= 20:
             raise ValueError(f"{where}: left_shift must be from 0 to 20, not {self.left_shift}")
 

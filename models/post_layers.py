@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .layer_parts import OneInput, check_multipliers, check_rounding
+from .layer_parts import OneInput, check_integer, check_multipliers, check_rounding
 from .numerics import Rounding, check_thresholds
 
 __all__ = ["Requantize", "Thresholds"]
 
 _INT32_MIN, _INT32_MAX = -(1 << 31), (1 << 31) - 1
-
-
-def _plain(where: str, name: str, value: Any) -> int:
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise ValueError(f"{where}: {name} must be an integer, not {value!r}") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -50,7 +42,7 @@ class Requantize(OneInput):
         object.__setattr__(self, "shift", shift)
         object.__setattr__(self, "rounding", check_rounding(where, self.rounding))
         for name in ("low", "high"):
-            object.__setattr__(self, name, _plain(where, name, getattr(self, name)))
+            object.__setattr__(self, name, check_integer(where, name, getattr(self, name)))
         if self.low > self.high:
             raise ValueError(f"{where}: low must not be above high, not {self.low} and {self.high}")
         if self.bias is None:
@@ -94,7 +86,7 @@ class Thresholds(OneInput):
             raise ValueError(f"{where}: {fault}") from None
         object.__setattr__(self, "values", values)
         for name in ("low", "step"):
-            object.__setattr__(self, name, _plain(where, name, getattr(self, name)))
+            object.__setattr__(self, name, check_integer(where, name, getattr(self, name)))
         if self.step not in (1, 2):
             raise ValueError(f"{where}: step must be 1 or 2, not {self.step}")
 

@@ -40,7 +40,7 @@ def random_values(rng: np.random.Generator, fmt: Format, shape: tuple[int, ...])
 def random_weights(rng: np.random.Generator, fmt: Format, shape: tuple[int, ...]) -> NDArray[np.int8]:
     """Weights of int8, ternary or binary that use the whole range; no channel is all 0."""
     if fmt.kind == FormatKind.BINARY:
-        values = rng.integers(0, 2, shape, dtype=np.int8) * 2 - 1
+        values = random_values(rng, fmt, shape)
     else:
         values = rng.integers(fmt.min, fmt.max + 1, shape, dtype=np.int8)
     values.reshape(shape[0], -1)[:, 0] |= 1

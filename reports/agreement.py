@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +18,7 @@ from ..mapper.pe import PeKind
 from ..mapper.program import Program
 from ..models.network import Network
 from ..models.reference import run_reference
-from .stopping import Terminated, terminable
+from .workers import hand_over, workers
 
 __all__ = [
     "CaseResult",
@@ -293,15 +290,6 @@ def _run_group(group: int, seeds: Sequence[int]) -> tuple[list[CaseResult], int]
     return (compare(machine, jobs) if jobs else []), unmapped
 
 
-def _work(group: int, seeds: Sequence[int]) -> tuple[list[CaseResult], int]:
-    """As `_run_group`, in a process that the parent may terminate."""
-    try:
-        with terminable():
-            return _run_group(group, seeds)
-    except Terminated:
-        os._exit(143)  # a pool would go on with the next group
-
-
 def verify_random(
     count: int, *, seed: int = 0, jobs: int = 1, progress: Progress = _silent
 ) -> dict[str, Any]:
@@ -340,16 +328,9 @@ def verify_random(
         for group, numbers in groups.items():
             take(_run_group(group, numbers))
     else:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(jobs, len(groups)), mp_context=context) as pool:
-            waiting = [pool.submit(_work, group, numbers) for group, numbers in groups.items()]
-            try:
-                for future in waiting:
-                    take(future.result())
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                for child in multiprocessing.active_children():
-                    child.terminate()
-                raise
+        with workers(min(jobs, len(groups))) as pool:
+            waiting = [hand_over(pool, _run_group, group, numbers) for group, numbers in groups.items()]
+            for future in waiting:
+                take(future.result())
     value = summarize(results, time.perf_counter() - started, unmapped)
     return {**value, "machines": len(groups), "seed": seed}

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from .doctor import version
 from .files import write_json, write_text
 from .forms import EVERY, compare_forms, compare_machines, form_cores
 from .progress import Phases, say
-from .stopping import terminable
+from .workers import hand_over, workers
 
 if TYPE_CHECKING:
     from ..models.train import TrainedDigits
@@ -36,10 +35,10 @@ PLACERS = 2
 def _accuracy(trained: Mapping[str, TrainedDigits]) -> dict[str, Any]:
     first = next(iter(trained.values()))
     images = len(first.test_images)
-    rows = [{"name": "float32", "accuracy": first.float_accuracy}]
+    figures = {"float32": first.float_accuracy}
     for form, result in trained.items():
-        rows.append({"name": f"{form}, in training (QAT)", "accuracy": result.qat_accuracy})
-        rows.append({"name": f"{form}, integer network", "accuracy": result.int_accuracy})
+        figures[f"{form}, in training (QAT)"] = result.qat_accuracy
+        figures[f"{form}, integer network"] = result.int_accuracy
     changed = [item for result in trained.values() for item in result.disagreements]
     about = (
         f"Handwritten digits, 8 × 8 pixels (scikit-learn's copy of the UCI set): {images} test images "
@@ -54,8 +53,10 @@ def _accuracy(trained: Mapping[str, TrainedDigits]) -> dict[str, Any]:
         )
     else:
         about += "Each integer network names the same digit as its QAT network on every one of them."
-    counted = [{**row, "correct": round(float(str(row["accuracy"])) * images)} for row in rows]
-    return {"images": images, "about": about, "rows": counted, "disagreements": len(changed)}
+    rows = [
+        {"name": name, "accuracy": value, "correct": round(value * images)} for name, value in figures.items()
+    ]
+    return {"images": images, "about": about, "rows": rows, "disagreements": len(changed)}
 
 
 def _place(machine: Machine) -> dict[str, Any]:
@@ -63,8 +64,7 @@ def _place(machine: Machine) -> dict[str, Any]:
     from .synthesis import machine_cost
 
     started = time.perf_counter()
-    with terminable():
-        cost = machine_cost(machine, TARGET, pnr=True)
+    cost = machine_cost(machine, TARGET, pnr=True)
     return {**cost, "seconds": time.perf_counter() - started}
 
 
@@ -98,16 +98,9 @@ def run_demo(
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     cores = form_cores(load_machine(MACHINE), tuple(FORMS), ALONE if every_core else ALONE[:1])
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(PLACERS, mp_context=context) as pool:
-        placing = {name: pool.submit(_place, core) for name, core in cores.items()}
-        try:
-            result = _run(cores, placing, folder, seed, images)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in multiprocessing.active_children():
-                child.terminate()
-            raise
+    with workers(PLACERS) as pool:
+        placing = {name: hand_over(pool, _place, core) for name, core in cores.items()}
+        result = _run(cores, placing, folder, seed, images)
     from .report import render_report
 
     result["report"] = str(folder / "report.html")

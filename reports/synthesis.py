@@ -72,26 +72,20 @@ def machine_cost(
 
 
 def _unit(machine: Machine, name: str, leaf: str) -> Any:
-    if name == "pe":
-        from ..rtl.pe import ProcessingElement
-
-        return ProcessingElement(machine=machine, leaf=leaf)
-    if name == "load":
-        from ..rtl.load import Load
-
-        return Load(machine=machine)
-    if name == "execute":
-        from ..rtl.execute import Execute
-
-        return Execute(machine=machine)
-    if name == "array":
-        from ..rtl.array import ProcessingArray
-
-        return ProcessingArray(machine=machine)
-    if name == "post":
-        from ..rtl.post import Post
-
-        return Post(machine=machine)
+    from ..rtl.array import ProcessingArray
+    from ..rtl.execute import Execute
+    from ..rtl.load import Load
+    from ..rtl.pe import ProcessingElement
+    from ..rtl.post import Post
     from ..rtl.store import Store
 
-    return Store(machine=machine)
+    if name == "pe":
+        return ProcessingElement(machine=machine, leaf=leaf)
+    units: dict[str, Any] = {
+        "load": Load,
+        "execute": Execute,
+        "array": ProcessingArray,
+        "post": Post,
+        "store": Store,
+    }
+    return units[name](machine=machine)

@@ -6,15 +6,7 @@ from collections.abc import Sequence
 
 from amaranth.hdl import Module, Shape, Signal, Value
 
-__all__ = ["sum_pipelined", "sum_tree"]
-
-
-def sum_tree(values: Sequence[Value]) -> Value:
-    """Sum of `values` as a balanced tree of two-operand adders, as wide as it needs."""
-    values = list(values)
-    while len(values) > 1:
-        values = _level(values)
-    return values[0]
+__all__ = ["sum_pipelined"]
 
 
 def sum_pipelined(m: Module, values: Sequence[Value], *, stages: int, name: str) -> list[Value]:

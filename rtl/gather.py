@@ -5,12 +5,10 @@ from __future__ import annotations
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib.wiring import Component, In, Out
 
+from ..mapper.isa import PACKED_BITS
 from ..mapper.machine import Machine
 
 __all__ = ["Gather"]
-
-WIDTHS = (8, 4, 2, 1)
-"""Bits of a value by STORE's `pack`."""
 
 
 class Gather(Component):
@@ -58,13 +56,13 @@ class Gather(Component):
         with m.Switch(self.pack):
             for pack in (1, 2, 3):
                 with m.Case(pack):
-                    m.d.comb += packed.eq(Cat(self._value(i, WIDTHS[pack]) for i in range(count)))
+                    m.d.comb += packed.eq(Cat(self._value(i, PACKED_BITS[pack]) for i in range(count)))
         moved = Signal(8 * count)
         m.d.comb += [
             moved.eq(packed << (place * unit)),
             self.ready.eq(~self.full | self.taken),
         ]
-        step = Array(WIDTHS[pack] * count // unit for pack in range(4))[self.pack]
+        step = Array(PACKED_BITS[pack] * count // unit for pack in range(4))[self.pack]
         with m.If(self.taken):
             m.d.sync += self.full.eq(0)
         with m.If(self.valid & self.ready):

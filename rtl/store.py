@@ -23,13 +23,13 @@ class Store(Component):
     """Runs STORE: one burst at a time, one beat a cycle, B responses counted apart.
 
     IDLE takes a command when its tokens are there; ROW (one cycle) starts the read pipeline, whose first beat
-    is ready 3 cycles after it; AW while fewer than `write_outstanding` bursts lack their response; W; after
+    is ready 4 cycles after it; AW while fewer than `write_outstanding` bursts lack their response; W; after
     the last row DRAIN until no response is missing, which posts the command's tokens. Where activations have
     fewer than 8 bits, a beat of packed values is gathered from up to 8 reads, a cycle each.
 
     Ports:
         command, present, take, post: command stream; tokens there, taken, posted.
-        read_en, read_addr, read_data: the output buffer's read port (latency 2, held while not enabled).
+        read_en, read_addr, read_data: the output buffer's read port (latency 3, held while not enabled).
         axi: AW, W and B channels.
         responded: a B handshake.
         idle: no command is pending or running.
