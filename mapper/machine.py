@@ -45,12 +45,14 @@ class CoreTiming:
 
     array_latency: int = 8
     """From an issue (addresses out) to the accumulator that a POST read sees."""
-    post_latency: int = 11
+    post_latency: int = 12
     """From the last cycle of a POST read to the result's write at the output buffer's port."""
-    add_latency: int = 21
+    add_latency: int = 22
     """The same where POST adds: the sum passes a second requantiser."""
     buffer_read_latency: int = 3
     """From an address at a byte buffer's read port to its rotated, registered word."""
+    store_latency: int = 5
+    """From the cycle in which a STORE begins a row to its first beat, of values that are not packed."""
     token_latency: int = 2
     """From the cycle of a post to the first in which the waiting unit sees its counter."""
 

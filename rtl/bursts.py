@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 
 from .axi import ADDRESS_BITS
 
@@ -13,7 +13,7 @@ class BurstCutter:
     """Cuts a row into bursts that end at multiples of the longest burst, so none crosses a 4 KiB page.
 
     Not a component: its statements are added where a state machine loads or steps it. Everything that a
-    request needs comes from registers and one short comparison.
+    request needs comes from registers.
 
     Args:
         max_burst: beats, a power of two.
@@ -30,30 +30,30 @@ class BurstCutter:
         """First byte of this burst, aligned to the bus."""
         self.room = Signal(range(max_burst + 1))
         """Beats to the next multiple of the longest burst."""
-
-    @property
-    def last(self) -> Value:
+        self.last = Signal(name="last_burst")
         """Whether this burst ends the row."""
-        return self.left <= self.room
-
-    @property
-    def beats(self) -> Value:
+        self.beats = Signal.like(self.room, name="burst_beats")
         """Beats of this burst."""
-        return Mux(self.last, self.left[: len(self.room)], self.room)
 
     def load(self, m: Module, address: Value, run: Value) -> None:
         """Begin, in the next cycle, with the first burst of `run` bytes from `address` on."""
         offset = address[: self.shift]
-        m.d.sync += [
-            self.left.eq((offset + run + ((1 << self.shift) - 1)) >> self.shift),
-            self.address.eq(address[self.shift :] << self.shift),
-            self.room.eq(self.max_burst - address[self.shift : self.span]),
-        ]
+        left = (offset + run + ((1 << self.shift) - 1)) >> self.shift
+        room = (self.max_burst - address[self.shift : self.span])[: len(self.room)]
+        m.d.sync += self.address.eq(address[self.shift :] << self.shift)
+        self._begin(m, left, room)
 
     def step(self, m: Module) -> None:
         """Go on, in the next cycle, to the burst after this one, which is not the last."""
+        left = (self.left - self.room)[: len(self.left)]
+        m.d.sync += self.address.eq((self.address[self.span :] + 1) << self.span)
+        self._begin(m, left, Const(self.max_burst, len(self.room)))
+
+    def _begin(self, m: Module, left: Value, room: Value) -> None:
+        fits = left <= room
         m.d.sync += [
-            self.left.eq(self.left - self.room),
-            self.address.eq((self.address[self.span :] + 1) << self.span),
-            self.room.eq(self.max_burst),
+            self.left.eq(left),
+            self.room.eq(room),
+            self.last.eq(fits),
+            self.beats.eq(Mux(fits, left[: len(room)], room)),
         ]

@@ -22,7 +22,7 @@ class ByteBuffer(Component):
 
     Ports:
         write: `w_en`, `w_addr`, `w_data`, `w_mask` (a bit a byte).
-        read: `r_addr` is taken when `r_en`; `r_data` is registered and holds while `r_en` is low.
+        read: `r_addr` is taken in every cycle; `r_data` is registered.
     """
 
     def __init__(self, *, size_bytes: int, word_bytes: int, write_bytes: int, read_bytes: int) -> None:
@@ -42,7 +42,6 @@ class ByteBuffer(Component):
                 "w_addr": In(address_bits),
                 "w_data": In(8 * write_bytes),
                 "w_mask": In(write_bytes),
-                "r_en": In(1),
                 "r_addr": In(address_bits),
                 "r_data": Out(8 * read_bytes),
             }
@@ -90,22 +89,21 @@ class ByteBuffer(Component):
         for bank in (even, odd):
             port = bank.read_port()
             line = (read_index + 1)[1:] if bank is even else read_index[1:]
-            m.d.comb += [port.addr.eq(line[: len(port.addr)]), port.en.eq(self.r_en)]
+            m.d.comb += [port.addr.eq(line[: len(port.addr)]), port.en.eq(1)]
             words.append(port.data)
         in_odd = Signal(word)
         offsets = [Signal(shift or 1, name=f"offset_{stage}") for stage in (1, 2)]
         lanes = Signal(8 * word)
-        with m.If(self.r_en):
-            m.d.sync += [
-                # Lanes below the offset belong to the next word, which lies in the other bank.
-                in_odd.eq(Cat(read_index[0] ^ (read_offset > lane) for lane in range(word))),
-                offsets[0].eq(read_offset),
-                offsets[1].eq(offsets[0]),
-                self.r_data.eq(_rotate_bytes(lanes, offsets[1])),
-            ]
-            for lane in range(word):
-                low, high = (data.word_select(lane, 8) for data in words)
-                m.d.sync += lanes.word_select(lane, 8).eq(Mux(in_odd[lane], high, low))
+        m.d.sync += [
+            # Lanes below the offset belong to the next word, which lies in the other bank.
+            in_odd.eq(Cat(read_index[0] ^ (read_offset > lane) for lane in range(word))),
+            offsets[0].eq(read_offset),
+            offsets[1].eq(offsets[0]),
+            self.r_data.eq(_rotate_bytes(lanes, offsets[1])),
+        ]
+        for lane in range(word):
+            low, high = (data.word_select(lane, 8) for data in words)
+            m.d.sync += lanes.word_select(lane, 8).eq(Mux(in_odd[lane], high, low))
         return m
 
 

@@ -167,7 +167,6 @@ class Core(Component):
                 bank.w_addr.eq(written["act_addr"]),
                 bank.w_data.eq(written["data"]),
                 bank.w_mask.eq(written["act_mask"]),
-                bank.r_en.eq(1),
                 bank.r_addr.eq(execute.act_addr + offset),
                 getattr(array, f"act_{col}").eq(bank.r_data),
             ]
@@ -231,7 +230,6 @@ class Core(Component):
                 getattr(outputs, name).eq(getattr(post, name))
                 for name in ("w_en", "w_addr", "w_data", "w_mask")
             ),
-            outputs.r_en.eq(store.read_en),
             outputs.r_addr.eq(store.read_addr),
             store.read_data.eq(outputs.r_data),
         ]

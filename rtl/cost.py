@@ -56,6 +56,8 @@ class Cost:
     """Placer seed → its clock; empty if not placed."""
     clock: str
     """How the clock was obtained, or why there is none."""
+    speed_grade: str | None
+    """Of the part, in whose timing model the clock was obtained; None if not placed."""
     fits: bool | None
     """None: the target is a family. Without `placed`, True says that the counts leave room."""
     text: str
@@ -160,7 +162,7 @@ def synthesise_unit(
         clock_mhz=clock_mhz,
         progress=progress,
     )
-    taken = ("fmax_mhz", "fmax_by_seed", "clock", "placed", "slowest", "tools")
+    taken = ("fmax_mhz", "fmax_by_seed", "clock", "speed_grade", "placed", "slowest", "tools")
     changes = {name: getattr(timed, name) for name in taken}
     changes["clock"] += ", between registers at all ports"
     if own.fits and not timed.fits:
@@ -227,6 +229,7 @@ def _cost_of(
     fits, text = _judge(resources, part)
     tools = {"pyosys": package_version("pyosys")}
     clock = "not placed" if part.placer else "not placed: synthesised only, nextpnr has no such family"
+    speed_grade = None
     placements: list[Placement] = []
     if pnr and part.placer is not None:
         tools[part.placer.package] = package_version(part.placer.package)
@@ -235,13 +238,17 @@ def _cost_of(
                 placements.append(
                     place(made.netlist, part.placer, seed=seed, clock_mhz=clock_mhz, progress=progress)
                 )
-            clock = f"nextpnr, {part.placer.part}, out of context, median of {len(seeds)} seeds"
+            speed_grade = part.placer.speed_grade
+            clock = (
+                f"nextpnr, {part.placer.part}, speed grade {speed_grade}, out of context, "
+                f"median of {len(seeds)} seeds"
+            )
         else:
             clock = "not placed: it does not fit"
     median = _median(placements)
     if placements and median is None:
         fits, text = False, f"does not fit: {placements[0].complaint}"
-        clock = "not placed: it does not fit"
+        clock, speed_grade = "not placed: it does not fit", None
     return Cost(
         target=part.name,
         lut=used["lut"],
@@ -252,6 +259,7 @@ def _cost_of(
         fmax_mhz=None if median is None else _median_mhz(placements),
         fmax_by_seed={str(each.seed): each.fmax_mhz for each in placements},
         clock=clock,
+        speed_grade=speed_grade,
         fits=fits,
         text=text,
         resources={name: resources.get(name, ResourceUse(used=None, available=None)) for name in RESOURCES},

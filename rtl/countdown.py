@@ -1,10 +1,10 @@
-"""A loop counter whose end is known from a register."""
+"""Loop counters whose end is known from a register."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal, Value
+from amaranth.hdl import Module, Signal, Value, ValueLike
 
-__all__ = ["Countdown"]
+__all__ = ["Countdown", "Countup"]
 
 
 class Countdown:
@@ -26,3 +26,21 @@ class Countdown:
     def step(self, m: Module) -> None:
         """Go on to the next turn in the next cycle."""
         m.d.sync += [self.left.eq(self.left - 1), self.last.eq(self.left == 1)]
+
+
+class Countup:
+    """Counts up from 0 where the turn's number is needed too; else as `Countdown`."""
+
+    def __init__(self, width: int, *, name: str) -> None:
+        self.turn = Signal(width, name=name)
+        """This turn's number."""
+        self.last = Signal(name=f"{name}_last")
+        """This is the last turn."""
+
+    def load(self, m: Module, turns: ValueLike) -> None:
+        """Begin a loop of `turns` (at least 1) in the next cycle."""
+        m.d.sync += [self.turn.eq(0), self.last.eq(Value.cast(turns) == 1)]
+
+    def step(self, m: Module, turns: ValueLike) -> None:
+        """Go on to the next of the `turns` in the next cycle."""
+        m.d.sync += [self.turn.eq(self.turn + 1), self.last.eq(self.turn + 2 == turns)]

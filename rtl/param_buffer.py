@@ -16,14 +16,14 @@ PARAM_BITS = 128
 
 
 class ParamBuffer(Component):
-    """Lines of 128 bits a lane; a read a lane (latency 1) and a write (visible after 1), each 1 a cycle.
+    """Lines of 128 bits a lane; a read a lane (latency 2) and a write (visible after 1), each 1 a cycle.
 
     Lanes lie side by side in a line. A unit narrower than 128 bits is a part of one lane's line, a wider one
-    covers several lanes.
+    covers several lanes. A block RAM's data come late in the cycle, so a register follows.
 
     Ports:
         write: `w_en`, `w_line`, `w_unit` (which unit of the line), `w_data`.
-        read: `r_line_<lane>` are taken when `r_en`; `r_data` (lane 0 low) holds while `r_en` is low.
+        read: `r_line_<lane>` are taken when `r_en`; `r_data` has lane 0 low.
     """
 
     def __init__(self, *, machine: Machine) -> None:
@@ -60,6 +60,6 @@ class ParamBuffer(Component):
                 memory.w_data.eq(self.w_data.word_select(lane % lanes_a_unit, unit_bits)),
                 memory.r_en.eq(self.r_en),
                 memory.r_line.eq(getattr(self, f"r_line_{lane}")),
-                self.r_data.word_select(lane, PARAM_BITS).eq(memory.r_data),
             ]
+            m.d.sync += self.r_data.word_select(lane, PARAM_BITS).eq(memory.r_data)
         return m

@@ -24,7 +24,7 @@ __all__ = ["Post"]
 
 class Post(Component):
     """Takes a tile at t, reads `lanes` accumulators a slot from t + 1 on; results at the output buffer's port
-    `post_latency` (11) cycles after their slot, sums `add_latency` (21) cycles.
+    `post_latency` (12) cycles after their slot, sums `add_latency` (22) cycles.
 
     A slot is one cycle, with L > 1 levels of thresholds 2·L. Pixels × columns × rows / lanes slots a tile.
 
@@ -32,7 +32,7 @@ class Post(Component):
         job: tiles whose accumulators are complete.
         output: fields of the last OUTPUT command; constant while a drain is pending.
         drain_en, drain_load, drain_bank, drain_index: to the array's chains; heads come back a cycle later.
-        param_en, param_line_<lane>, param_data: the parameter buffer's read ports (latency 1).
+        param_en, param_line_<lane>, param_data: the parameter buffer's read ports (latency 2).
         w_en, w_addr, w_data, w_mask: the output buffer's write port.
         drained, finished: last accumulator read; last result written.
         post: tokens of a finished EXEC.
@@ -79,13 +79,13 @@ class Post(Component):
             ),
         ]
 
-        # Accumulators are at the heads and parameters at the port a cycle after the read.
+        # Accumulators are at the heads a cycle after the read, parameters at the port two cycles after it.
         results, wides = self._results(m, drain)
-        tag = self._delayed(m, drain.tag, 1 + Requantizer.LATENCY, "tag")
+        tag = self._delayed(m, drain.tag, 2 + Requantizer.LATENCY, "tag")
         written = Signal(tag_layout(self.machine))
         values = Signal(8 * self.machine.post.lanes)
         m.d.sync += [written.eq(tag), values.eq(self._pooled(m, tag, results))]
-        assert timing.post_latency == 1 + Requantizer.LATENCY + 1
+        assert timing.post_latency == 2 + Requantizer.LATENCY + 1
         adding = Signal()
         if self.machine.adds:
             m.d.comb += adding.eq(output.mode == PostMode.ADD)
@@ -119,9 +119,11 @@ class Post(Component):
         results: list[Value] = []
         wides: list[Value] = []
         by_thresholds = Signal()
+        heads = Signal.like(self.heads, name="heads_1")
+        m.d.sync += heads.eq(self.heads)
         m.d.sync += by_thresholds.eq(output.mode == PostMode.THRESHOLDS)
         for lane in range(machine.post.lanes):
-            head = self.heads.word_select(lane, machine.array.acc_bits)
+            head = heads.word_select(lane, machine.array.acc_bits)
             param = self.param_data.word_select(lane, PARAM_BITS)
             search = ThresholdSearch(machine=machine)
             m.submodules[f"thresholds_{lane}"] = search

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Module, Signal, Value
 
 from .axi import ADDRESS_BITS
+from .countdown import Countdown
 
 __all__ = ["RowWalk"]
 
@@ -22,13 +23,13 @@ class RowWalk:
         """First byte of the row in the buffer, or the first line."""
         self.plane_memory = Signal(ADDRESS_BITS)
         self.plane_buffer = Signal(20)
-        self.rows_left = Signal(12)
-        self.planes_left = Signal(12)
+        self.rows = Countdown(12, name="rows")
+        self.planes = Countdown(12, name="planes")
 
     @property
     def last(self) -> Value:
         """Whether this is the last row of the last plane."""
-        return (self.rows_left == 1) & (self.planes_left == 1)
+        return self.rows.last & self.planes.last
 
     def load(self, m: Module, *, memory: Value, buffer: Value, rows: Value, planes: Value) -> None:
         """Begin, in the next cycle, with the first row."""
@@ -37,9 +38,9 @@ class RowWalk:
             self.plane_memory.eq(memory),
             self.buffer.eq(buffer),
             self.plane_buffer.eq(buffer),
-            self.rows_left.eq(rows),
-            self.planes_left.eq(planes),
         ]
+        self.rows.load(m, rows)
+        self.planes.load(m, planes)
 
     def step(
         self, m: Module, *, rows: Value, memory: tuple[Value, Value], buffer: tuple[Value, Value]
@@ -51,11 +52,12 @@ class RowWalk:
             rows: of a plane.
             memory, buffer: bytes from a row to the next and from a plane to the next.
         """
-        plane_done = self.rows_left == 1
-        m.d.sync += [
-            self.rows_left.eq(Mux(plane_done, rows, self.rows_left - 1)),
-            self.planes_left.eq(self.planes_left - plane_done),
-        ]
+        plane_done = self.rows.last
+        with m.If(plane_done):
+            self.rows.load(m, rows)
+            self.planes.step(m)
+        with m.Else():
+            self.rows.step(m)
         for here, plane, (row_stride, plane_stride) in (
             (self.memory, self.plane_memory, memory),
             (self.buffer, self.plane_buffer, buffer),

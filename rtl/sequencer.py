@@ -59,14 +59,17 @@ class Sequencer(Component):
 
         # Requests: whole commands, as many as there is room for.
         running = Signal()
-        to_fetch = Signal(24)
+        low_bits = queues.fetch_burst.bit_length() - 1
+        bursts_left = Signal(24 - low_bits)  # of `fetch_burst` commands
+        whole = Signal()  # there is one
+        rest = Signal(max(1, low_bits))  # commands after them
         credits = Signal(range(queues.fetch_commands + 1), init=queues.fetch_commands)
         address = Signal(ADDRESS_BITS)
         count = Signal(range(queues.fetch_burst + 1))
         beats_a_command = COMMAND_BITS // self.machine.bus.data_bits
         dispatched = Signal()
         m.d.comb += [
-            count.eq(Mux(to_fetch < queues.fetch_burst, to_fetch, queues.fetch_burst)),
+            count.eq(Mux(whole, queues.fetch_burst, rest)),
             self.ar_request.eq(running & (count != 0) & (credits >= count)),
             self.ar_address.eq(address),
             self.ar_beats.eq(count * beats_a_command),
@@ -74,10 +77,11 @@ class Sequencer(Component):
         granted = self.ar_request & self.ar_grant
         m.d.sync += credits.eq(credits - Mux(granted, count, 0) + dispatched)
         with m.If(granted):
-            m.d.sync += [
-                to_fetch.eq(to_fetch - count),
-                address.eq(address + (count << (COMMAND_BYTES.bit_length() - 1))),
-            ]
+            m.d.sync += address.eq(address + (count << (COMMAND_BYTES.bit_length() - 1)))
+            with m.If(whole):
+                m.d.sync += [bursts_left.eq(bursts_left - 1), whole.eq(bursts_left != 1)]
+            with m.Else():
+                m.d.sync += rest.eq(0)
 
         # Beats: gather a command, then push it. Credits guarantee the room.
         if beats_a_command == 1:
@@ -124,7 +128,9 @@ class Sequencer(Component):
 
         with m.If(self.start):
             m.d.sync += [
-                to_fetch.eq(self.length),
+                bursts_left.eq(self.length >> low_bits),
+                whole.eq(self.length >= queues.fetch_burst),
+                rest.eq(self.length[:low_bits]),
                 address.eq(self.base),
                 running.eq(1),
                 number.eq(0),
@@ -132,6 +138,6 @@ class Sequencer(Component):
                 self.error_command.eq(0),
             ]
         with m.Elif(~running):
-            m.d.sync += to_fetch.eq(0)
+            m.d.sync += [whole.eq(0), rest.eq(0)]
         m.d.comb += self.idle.eq(~running & (credits == queues.fetch_commands))
         return m

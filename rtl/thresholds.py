@@ -24,8 +24,8 @@ class ThresholdSearch(Component):
     Ports:
         search, root, base: a line is read at t; it is the tree's root; the root's line, held while searched.
         line: that is read at t.
-        node: the line's content at t + 1: thresholds in the low 96 bits, lowest first.
-        acc: from t + 1 until the last line's content is there.
+        node: the line's content at t + 2: thresholds in the low 96 bits, lowest first.
+        acc: from t + 2 until the last line's content is there.
         low, step: constant while values are in flight; step is 1 or 2.
         result: int9, 9 cycles after the last line's content.
     """
@@ -51,24 +51,29 @@ class ThresholdSearch(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
 
-        # t + 1: three comparisons; t + 2: the digit.
+        # t + 2: three comparisons and the digit.
         reached = Signal(THRESHOLDS_A_NODE)
         for i in range(THRESHOLDS_A_NODE):
             threshold = self.node.word_select(i, THRESHOLD_BITS).as_signed()
-            m.d.sync += reached[i].eq(self.acc >= threshold)
+            m.d.comb += reached[i].eq(self.acc >= threshold)
         digit = Signal(2)
         m.d.comb += digit.eq(Cat(reached[0] & (~reached[1] | reached[2]), reached[1]))
 
-        # The next line: what needs no digit is added in the cycle before it is known.
+        # The next line: what needs no digit is added in the cycle before it is known, and the digit's carry
+        # chooses between two sums.
         number = Signal(7)
-        children = Signal.like(self.line)
+        children, carried = Signal(len(self.line) + 3), Signal(len(self.line) + 1)
+        low = children[:2] + digit
         searched = Signal()
         m.d.sync += searched.eq(self.search)
-        m.d.comb += self.line.eq(Mux(self.root, self.base, children + digit))
+        m.d.comb += self.line.eq(Mux(self.root, self.base, Cat(low[:2], Mux(low[2], carried, children[2:]))))
         with m.If(self.search):
             m.d.sync += number.eq(Mux(self.root, 0, (number << 2) + 1 + digit))
         with m.If(searched):
-            m.d.sync += children.eq(self.base + 1 + (number << 2))
+            m.d.sync += [
+                children.eq(self.base + 1 + (number << 2)),
+                carried.eq((self.base + 5 + (number << 2)) >> 2),
+            ]
 
         # t + 3: the count, delayed until the requantiser beside it is as far.
         compared, root, root_compared = Signal(), Signal(), Signal()
@@ -76,7 +81,7 @@ class ThresholdSearch(Component):
         count = Signal(8)
         with m.If(compared):
             m.d.sync += count.eq(Cat(digit, Mux(root_compared, 0, count[:6])))
-        for stage in range(self.LATENCY - 3):
+        for stage in range(self.LATENCY - 2):
             delayed = Signal(8, name=f"count_{stage + 1}")
             m.d.sync += delayed.eq(count)
             count = delayed

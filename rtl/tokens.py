@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Mux, Signal
+import functools
+import operator
+
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib.wiring import Component, In, Out
 
 from ..mapper.isa import TOKENS
@@ -10,12 +13,14 @@ from ..mapper.isa import TOKENS
 __all__ = ["TokenCounters"]
 
 COUNT_BITS = 6
+"""Of what a counter holds; until a take is counted down, it may stand at one more."""
 
 
 class TokenCounters(Component):
     """Eight counters; a post in cycle t is counted from t + 2 (`token_latency`), a take from t + 1.
 
-    Posts are registered first: they come late in their cycle, at the end of the longest paths of the units.
+    Posts and takes are registered first: they come late in their cycle, at the end of the longest paths of
+    the units. `present` takes off what is not yet counted down, and is a single gate behind registers.
 
     Args:
         takers: units that wait on tokens; each counter is waited on by one of them only.
@@ -42,15 +47,22 @@ class TokenCounters(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        counts = Array(Signal(COUNT_BITS, name=f"count_{i}") for i in range(TOKENS))
+        counts = [Signal(COUNT_BITS + 1, name=f"count_{i}") for i in range(TOKENS)]
         posts = [Signal(TOKENS, name=f"posted_{j}") for j in range(self.posters)]
         for j, posted in enumerate(posts):
             m.d.sync += posted.eq(Mux(self.clear, 0, getattr(self, f"post_{j}")))
+        taken = Signal(TOKENS)
+        takes = [getattr(self, f"take_{j}") for j in range(self.takers)]
+        m.d.sync += taken.eq(Mux(self.clear, 0, functools.reduce(operator.or_, takes)))
+        some, one = Signal(TOKENS), Signal(TOKENS)  # counts above 0, counts of 1
         for i, count in enumerate(counts):
+            following = Signal.like(count, name=f"following_{i}")
             up = sum(posted[i] for posted in posts)
-            down = sum(getattr(self, f"take_{j}")[i] for j in range(self.takers))
-            m.d.sync += count.eq(count + up - down)
-            with m.If(self.clear):
-                m.d.sync += count.eq(0)
-            m.d.comb += self.present[i].eq(count != 0)
+            m.d.comb += following.eq(Mux(self.clear, 0, count + up - taken[i]))
+            m.d.sync += [
+                count.eq(following),
+                some[i].eq(following != 0),
+                one[i].eq(following == 1),
+            ]
+        m.d.comb += self.present.eq(some & ~(one & taken))
         return m

@@ -56,12 +56,12 @@ COLUMNS = (
 CORE = (
     "bus_bytes", "max_burst", "read_outstanding", "write_outstanding", "queue", "fetch_commands",
     "fetch_burst", "row_descriptors", "row_groups", "array_latency", "post_latency", "add_latency",
-    "buffer_read_latency", "token_latency",
+    "store_latency", "token_latency",
 )  # fmt: skip
 (
     _BUS, _MAX_BURST, _READS, _WRITES, _QUEUE, _FETCH_COMMANDS,
     _FETCH_BURST, _DESCRIPTORS, _ROW_GROUPS, _ARRAY_LATENCY, _POST_LATENCY, _ADD_LATENCY,
-    _BUFFER_LATENCY, _TOKEN_LATENCY,
+    _STORE_LATENCY, _TOKEN_LATENCY,
 ) = range(14)  # fmt: skip
 MEMORY = ("read_latency", "write_latency", "beat_interval", "stall_rate", "stall_mask", "seed")
 _READ_LATENCY, _WRITE_LATENCY, _INTERVAL, _RATE, _MASK, _SEED = range(6)
@@ -273,7 +273,7 @@ def _run_store(command: Any, core: Any, memory: Any, start: int, write: Any, ans
             beat = row[0] // bus
             length = ((command[_RUN] << 3 >> command[_PACK]) + 7) // 8
             left = (row[0] + length - 1) // bus - beat + 1
-            data = state + 1 + core[_BUFFER_LATENCY]
+            data = state + core[_STORE_LATENCY]
             if command[_PACK]:
                 data += _gathers(command, bus, row)
             state += 1

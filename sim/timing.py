@@ -85,7 +85,7 @@ def core_table(machine: Machine) -> NDArray[np.int64]:
             machine.timing.array_latency,
             machine.timing.post_latency,
             machine.timing.add_latency,
-            machine.timing.buffer_read_latency,
+            machine.timing.store_latency,
             machine.timing.token_latency,
         ],
         np.int64,

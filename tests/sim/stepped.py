@@ -379,7 +379,7 @@ class Stepped:
             pack = self.commands[self.store_command]["pack"]
             first, *waits = self.gathers(address, run, pack)
             self.out.gathers += first + sum(waits)
-            data_from = self.t + 1 + self.m.timing.buffer_read_latency + (first if pack else 0)
+            data_from = self.t + self.m.timing.store_latency + (first if pack else 0)
             self.set(
                 store_state="AW",
                 store_bursts=self.bursts(address, -(-run * (8 >> pack) // 8)),

@@ -94,23 +94,23 @@ def test_a_wait_is_laid_to_what_was_seen_last(builder: ModuleType) -> None:
 def test_a_single_store_takes_the_cycles_that_hand_counting_gives(builder: ModuleType) -> None:
     # Bus 8 bytes, fetch bursts of 2 commands, 4 beats each. FETCH asks at 2, arvalid 3, handshake 3;
     # beats from 3 + 20 = 23 on, the STORE complete at 26: FIFO head 27, dispatched 27, taken 28,
-    # ROW 29, AW 30; data from 29 + 1 + 3 = 33 on, W 33 (2 beats: 33, 34), B 34 + 8 = 42.
+    # ROW 29, AW 30; data from 29 + 5 = 34 on, W 34 (2 beats: 34, 35), B 35 + 8 = 43.
     machine = builder.make_machine()
     store = Command(Opcode.STORE, {"address": 12288, "run": 16, "rows": 1, "planes": 1})
     timing = time_program(builder.make_program(machine, [store]), MemoryTiming())
     assert int(timing.dispatch[0]) == 27
     assert int(timing.start[0]) == 28
-    assert timing.cycles == 42
-    assert int(timing.end[0]) == 43
+    assert timing.cycles == 43
+    assert int(timing.end[0]) == 44
     assert timing.read_beats == 8
 
 
 def test_a_packed_store_waits_for_the_reads_of_each_beat(builder: ModuleType) -> None:
     # As above to ROW 29. 200 bits are 25 bytes, 4 beats of 64, 64, 64 and 8 values: 8, 8, 8, 1 reads.
-    # Data from 29 + 1 + 3 + 8 = 41 on, W 41, 49, 57, 58, B 58 + 8 = 66.
+    # Data from 29 + 5 + 8 = 42 on, W 42, 50, 58, 59, B 59 + 8 = 67.
     store = Command(Opcode.STORE, {"address": 12288, "run": 200, "rows": 1, "planes": 1, "pack": 3})
     timing = time_program(builder.make_program(builder.make_machine(), [store]), MemoryTiming())
-    assert timing.cycles == 66
+    assert timing.cycles == 67
     assert (int(timing.beats[0]), int(timing.gathers[0])) == (4, 25)
 
 

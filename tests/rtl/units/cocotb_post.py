@@ -245,7 +245,7 @@ class Neighbours:
         self.rng = rng
         self.state = state
         self.chain: list[int] = []
-        self.param = 0
+        self.param = self.fetched = 0
 
     def drive(self, ports: Ports) -> None:
         machine = self.state.machine
@@ -262,10 +262,11 @@ class Neighbours:
             self.chain = [value for col in cells for value in col]
         elif enable:
             self.chain = self.chain[self.state.machine.post.lanes :]
+        self.param = self.fetched
         if ports.get("param_en"):
             words = self.state.words
             lines = [ports.get(f"param_line_{n}") for n in range(self.state.machine.post.lanes)]
-            self.param = sum(words[line][n] << (128 * n) for n, line in enumerate(lines))
+            self.fetched = sum(words[line][n] << (128 * n) for n, line in enumerate(lines))
 
 
 @unit_test("post_narrow", "post_slim", "post_wide", "post_full")

@@ -55,7 +55,7 @@ def _row(command: Command, values: bytes) -> bytes:
 
 
 class ReadPort:
-    """The output buffer: latency 3, held while not enabled."""
+    """The output buffer: latency 3."""
 
     def __init__(self, rng: random.Random, machine: Machine) -> None:
         self.content = rng.randbytes(machine.buffers.output_bytes)
@@ -67,10 +67,8 @@ class ReadPort:
         return int.from_bytes(bytes(self.content[(address + i) % size] for i in range(self.width)), "little")
 
     def edge(self, ports: Ports) -> None:
-        enable, address = ports.many(("read_en", "read_addr"))
-        if enable:
-            self.result, self.aligned = self.aligned, self.fetched
-            self.fetched = self.word(address)
+        self.result, self.aligned = self.aligned, self.fetched
+        self.fetched = self.word(ports.get("read_addr"))
 
 
 class Memory:
