@@ -35,7 +35,7 @@ __all__ = [
 
 Progress = Callable[[str], None]
 
-CASES_PER_MACHINE = 8
+CASES_PER_MACHINE = 16
 """Random cases that share a machine, since each machine's RTL is built once."""
 
 
@@ -295,7 +295,7 @@ def verify_random(
 ) -> dict[str, Any]:
     """The `verify` result of `count` random networks on random machines with random memories.
 
-    Case number s draws its network and memory from s and its machine from s // 8, so one case runs
+    Case number s draws its network and memory from s and its machine from s // 16, so one case runs
     again by its number alone.
 
     Args:
