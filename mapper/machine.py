@@ -43,7 +43,7 @@ _FILE_LIMIT = 1 << 20
 class CoreTiming:
     """Pipeline depths of the core's RTL in cycles; docs/architecture.md draws each."""
 
-    array_latency: int = 8
+    array_latency: int = 10
     """From an issue (addresses out) to the accumulator that a POST read sees."""
     post_latency: int = 12
     """From the last cycle of a POST read to the result's write at the output buffer's port."""

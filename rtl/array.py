@@ -14,14 +14,14 @@ __all__ = ["ProcessingArray"]
 
 
 class ProcessingArray(Component):
-    """All PEs in step: `array_latency` (8) cycles from an issue to its accumulators, one issue a cycle.
+    """All PEs in step: `array_latency` (10) cycles from an issue to its accumulators, one issue a cycle.
 
     An issue at t puts addresses on the buffers; activations come back at t + 3, the weight line at t + 1:
     it is registered, then its set `weight_set`; `acc_*` and `weight_set` are given at t and delayed here.
     Activation bits beyond a run are zero. VECTOR gives row r byte r of the word, unmasked, as its lane 0.
 
     Results leave by one chain a POST lane: a load at u brings every PE's accumulator into its chain register,
-    column 0 and row group 0 at the head; each cycle without load shifts by one. Heads at u + 1. While
+    column 0 and row group 0 at the head; each cycle without load shifts by one. Heads at u + 2. While
     `drain_en` is low, nothing moves.
 
     Ports:
@@ -30,7 +30,7 @@ class ProcessingArray(Component):
         pe, tail: of GEOMETRY: the PE kind, and the valid lanes of a run's last lane set.
         last_set, weight_set, acc_en, acc_fresh, acc_bank, acc_index: of the issue, at t.
         drain_en, drain_load, drain_bank, drain_index: at u.
-        heads: `post.lanes` accumulators at u + 1, lane 0 low.
+        heads: `post.lanes` accumulators at u + 2, lane 0 low.
     """
 
     def __init__(self, *, machine: Machine) -> None:
@@ -112,8 +112,8 @@ class ProcessingArray(Component):
                 return masked
             return Cat(Mux(lane_wise, word.word_select(row, 8), masked[:8]), masked[8:])
 
-        # Buffers take 3 cycles, the PEs' products and sums 4 more.
-        to_sum = machine.timing.array_latency - 1
+        to_sum = to_operands + ProcessingElement.CONTROLS_AFTER
+        assert machine.timing.array_latency == to_sum + ProcessingElement.DRAINED_AFTER
         controls = {
             name: delayed(getattr(self, name), to_sum, name)
             for name in ("acc_en", "acc_fresh", "acc_bank", "acc_index")

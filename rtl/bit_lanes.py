@@ -12,7 +12,7 @@ __all__ = ["BitLanes"]
 
 
 class BitLanes(Component):
-    """Dot product of binary or ternary lanes, combinational from registers of 3 cycles ago, one a cycle.
+    """Dot product of binary or ternary lanes, combinational from registers, of 5 cycles ago, one a cycle.
 
     Binary: of n valid lanes those that differ count −1, the others 1: dot = n − 2·ones(weight ^ act).
     Ternary: a lane counts 1 + its product, so dot = count − lanes. Where both are served, one count over all
@@ -26,7 +26,7 @@ class BitLanes(Component):
         binary: which of both; constant while values are in flight.
         act, weight: lane 0 in the low bits, zero bits beyond a run.
         valid: lanes within the run.
-        dot: after 3 cycles.
+        dot: after 5 cycles.
     """
 
     LATENCY = PopCount.LATENCY
@@ -35,6 +35,8 @@ class BitLanes(Component):
         bits = {lanes[kind] * kind.weight_bits for kind in lanes}
         if not lanes or not set(lanes) <= {PeKind.BINARY, PeKind.TERNARY} or len(bits) != 1:
             raise ValueError(f"lanes must be of binary, ternary or both, of equally many bits, not {lanes}")
+        if lanes.get(PeKind.TERNARY, 1).bit_count() != 1:
+            raise ValueError(f"ternary lanes must be a power of two, not {lanes[PeKind.TERNARY]}")
         self.lanes = lanes
         self.leaf = leaf
         self.bits = bits.pop()
@@ -55,7 +57,7 @@ class BitLanes(Component):
         m.submodules.count = count
         m.d.comb += [count.a.eq(self.act), count.b.eq(self.weight)]
         if ternary:
-            m.d.comb += self.dot.eq(count.count - count.lanes)
+            m.d.comb += self.dot.eq(_less_half(count.count, count.lanes))
         elif PeKind.TERNARY not in self.lanes:
             m.d.comb += self.dot.eq(self._valid(m) - (count.count << 1))
         else:
@@ -71,13 +73,19 @@ class BitLanes(Component):
         return m
 
     def _valid(self, m: Module) -> Signal:
-        """`valid` of 3 cycles ago."""
+        """`valid` of 5 cycles ago."""
         value = self.valid
         for number in range(self.LATENCY):
             stage = Signal.like(value, name=f"valid_{number + 1}")
             m.d.sync += stage.eq(value)
             value = stage
         return value
+
+
+def _less_half(count: Value, half: int) -> Value:
+    """`count` − `half`, for a count up to twice `half`, a power of two: without a carry chain."""
+    low, high = count[: half.bit_length() - 1], count[half.bit_length() - 1 :]
+    return Cat(low, ~high[0], ~(high[0] | high[1])).as_signed()
 
 
 def _pairs(word: Value) -> list[Value]:

@@ -41,7 +41,7 @@ class Drain(Component):
     Ports:
         job: tiles whose accumulators are complete.
         output: fields of the last OUTPUT command; constant while a tile is drained.
-        drain_en, drain_load, drain_bank, drain_index: to the array's chains; heads a cycle later.
+        drain_en, drain_load, drain_bank, drain_index: to the array's chains; heads two cycles later.
         reading: a tile is being drained.
         line: first parameter line of the slot.
         search, root: this cycle reads parameters; they are the slot's first.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib.wiring import Component, In, Out
 
 from ..mapper.machine import ArraySpec
 from ..mapper.pe import PeKind
-from .adder_tree import sum_pipelined
+from .adder_tree import add_levels, sum_pipelined
 from .multiply import Multiply8
 
 __all__ = ["IntegerLanes"]
@@ -16,19 +16,19 @@ MULTIPLYING = (PeKind.INT8, PeKind.VECTOR)
 
 
 class IntegerLanes(Component):
-    """Dot product of int8 activations with int8, ternary or binary weights, latency 3, one a cycle.
+    """Dot product of int8 activations with int8, ternary or binary weights, latency 5, one a cycle.
 
     The first lanes multiply where the machine serves int8 weights; for ternary and binary weights they take
-    −1, 0 or 1 instead. All further lanes keep, negate or drop the activation. VECTOR is int8 on lane 0; the
-    weights of all other lanes are zero bits.
+    −1, 0 or 1 instead. All further lanes keep, invert or drop the activation; that −x = ~x + 1, the tree's
+    adders make good as carries. VECTOR is int8 on lane 0; the weights of all other lanes are zero bits.
 
     Ports:
         pe: PeKind, constant while values are in flight; any other kind than these gives no sum of use.
         act, weight: lane 0 in the low bits, zero bits beyond a run.
-        dot: 3 cycles later.
+        dot: 5 cycles later.
     """
 
-    LATENCY = 3
+    LATENCY = 5
 
     def __init__(self, *, array: ArraySpec, pe_bits: int) -> None:
         self.kinds = tuple(kind for kind in array.kinds if kind.act_format == "int8")
@@ -50,23 +50,24 @@ class IntegerLanes(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        products, plain = [], []
+        values: list[Value] = []
+        plain: list[Value] = []
+        negated: list[Value] = []
         for lane in range(self.lanes):
-            act = self.act[8 * lane : 8 * lane + 8].as_signed()
+            act = self.act[8 * lane : 8 * lane + 8]
             keep, negate = self._sign(m, lane)
             if lane < self.multiplying:
                 m.submodules[f"lane_{lane}"] = multiply = Multiply8(leaf=self.array.multiplier)
                 m.d.comb += [multiply.a.eq(act), multiply.b.eq(self._factor(lane, keep, negate))]
-                products.append(multiply.p)
+                values.append(multiply.p)
             else:
-                product = Signal(signed(9), name=f"product_{lane}")
-                m.d.sync += product.eq(Mux(keep, Mux(negate, -act, act), 0))
-                plain.append(product)
-        # Multipliers take two cycles, the other lanes one and then a register of partial sums.
-        if plain:
-            products += _halved(m, plain)
-        (dot,) = sum_pipelined(m, products, stages=1, name="dot")
-        m.d.comb += self.dot.eq(dot)
+                plain.append(((act & keep.replicate(8)) ^ negate.replicate(8)).as_signed())
+                negated.append(negate)
+        # The other lanes' first sums take the multipliers' two cycles, of a deep tree more than a level each.
+        deep = max(2, (len(plain) - 1).bit_length() - 2)
+        parts, left = add_levels(m, plain, negated, levels=(deep // 2, deep - deep // 2), name="part")
+        total = sum_pipelined(m, values + parts, carries=left, stages=self.LATENCY - 2, name="dot")
+        m.d.comb += self.dot.eq(total)
         return m
 
     def _serves(self, kind: PeKind, lane: int) -> bool:
@@ -74,6 +75,10 @@ class IntegerLanes(Component):
 
     def _sign(self, m: Module, lane: int) -> tuple[Value, Value]:
         """Whether a ternary or binary weight keeps the activation, and whether it negates it."""
+        if self.kinds == (PeKind.TERNARY_INT8,):
+            return self.weight[2 * lane], self.weight[2 * lane + 1]
+        if self.kinds == (PeKind.BINARY_INT8,):
+            return Const(1, 1), ~self.weight[lane]
         keep, negate = Signal(name=f"keep_{lane}"), Signal(name=f"negate_{lane}")
         with m.Switch(self.pe):
             if self._serves(PeKind.TERNARY_INT8, lane):
@@ -92,12 +97,3 @@ class IntegerLanes(Component):
             return factor
         whole = self.pe.matches(*(kind.value for kind in multiplying))
         return Mux(whole, factor, Cat(keep, (keep & negate).replicate(7)))
-
-
-def _halved(m: Module, values: list[Value]) -> list[Value]:
-    """Registered partial sums after half of the tree's levels, so the rest has the other half."""
-    group = 1 << (len(values) - 1).bit_length() // 2
-    sums = []
-    for number, start in enumerate(range(0, len(values), group)):
-        sums += sum_pipelined(m, values[start : start + group], stages=1, name=f"part_{number}")
-    return sums

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Instance, Module, Mux, Signal, Value, signed
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
@@ -28,11 +28,14 @@ def weight_bits(machine: Machine) -> int:
 
 
 class ProcessingElement(Component):
-    """Dot product of a lane set into an accumulator file, latency 5, one dot product a cycle.
+    """Dot product of a lane set into an accumulator file, latency 7, one dot product a cycle.
 
-    Operands at t, their sum at t + 4 beside its `acc_*` controls, the accumulator at t + 5. Two accumulator
+    Operands at t, their `acc_*` controls at t + 4; a drain at t + 7 reads the accumulator. Two accumulator
     banks: the array adds to `acc_bank` while POST reads the other. Only the lanes that the machine's kinds
     need are built: `IntegerLanes` for int8 activations, `BitLanes` for ternary and binary ones.
+
+    To add takes four cycles: the address, the accumulator read, the sum, its write. An accumulator that comes
+    again in the next two cycles is taken from the sum.
 
     Args:
         leaf: vendor form of the cells that it uses, see `popcount.LEAVES`.
@@ -44,14 +47,16 @@ class ProcessingElement(Component):
             VECTOR beyond lane 0.
         valid: lanes within the run.
         acc_en, acc_fresh, acc_bank, acc_index: for the operands of four cycles ago; fresh starts at zero.
-        drain_en, drain_load, drain_bank, drain_index: take an accumulator into `chain_out`, else `chain_in`;
-            nothing while `drain_en` is low.
+        drain_en, drain_load, drain_bank, drain_index: two cycles later an accumulator is in `chain_out`, else
+            what was in `chain_in` the cycle before; nothing moves while `drain_en` is low.
     """
 
     CELL = "bw_pe"
     """Name of the module that `rtl/verilog.py` emits once and the array instantiates."""
-    SUM_LATENCY = 4
-    """Cycles from the operands to the sum that is added next."""
+    CONTROLS_AFTER = IntegerLanes.LATENCY - 1
+    """Cycles from the operands to their `acc_*`."""
+    DRAINED_AFTER = 3
+    """Cycles from `acc_*` to the first drain that reads the accumulator."""
 
     def __init__(self, *, machine: Machine, leaf: str = "behavioural") -> None:
         array = machine.array
@@ -85,27 +90,79 @@ class ProcessingElement(Component):
         total = Signal(dot.shape())
         m.d.sync += total.eq(dot)
 
-        drained = Signal(signed(array.acc_bits))
+        # Of the values that are read, added and written in this cycle.
+        keys = [Signal(1 + len(self.acc_index), name=f"key_{stage}") for stage in ("read", "add", "write")]
+        enables = [Signal(name=f"enable_{stage}") for stage in ("read", "add", "write")]
+        key = Cat(self.acc_index, self.acc_bank)
+        m.d.sync += [later.eq(now) for later, now in zip(keys, [key, *keys], strict=False)]
+        m.d.sync += [later.eq(now) for later, now in zip(enables, [self.acc_en, *enables], strict=False)]
+        fresh, again, from_sum, from_write = (
+            Signal(name=name) for name in ("fresh", "again", "from_sum", "from_write")
+        )
+        m.d.sync += [
+            fresh.eq(self.acc_fresh),
+            again.eq((key == keys[0]) & enables[0] & ~self.acc_fresh),
+            from_sum.eq(again),
+            from_write.eq((key == keys[1]) & enables[1]),
+        ]
+
+        held, result = (
+            Signal(signed(array.acc_bits), name=name, reset_less=True) for name in ("held", "sum")
+        )
+        reads = []
         for number in range(2):
             bank = Memory(shape=signed(array.acc_bits), depth=array.acc_depth, init=[])
             m.submodules[f"bank_{number}"] = bank
             write = bank.write_port()
             read = bank.read_port(domain="comb")
             adding = self.acc_en & (self.acc_bank == number)
+            address = Signal(len(self.acc_index), name=f"address_{number}")
+            m.d.sync += address.eq(Mux(adding, self.acc_index, self.drain_index))
             m.d.comb += [
-                read.addr.eq(Mux(adding, self.acc_index, self.drain_index)),
-                write.addr.eq(self.acc_index),
-                write.en.eq(adding),
-                write.data.eq(Mux(self.acc_fresh, 0, read.data) + total),
+                read.addr.eq(address),
+                write.addr.eq(keys[2]),
+                write.en.eq(enables[2] & (keys[2][-1] == number)),
+                write.data.eq(result),
             ]
-            with m.If(self.drain_bank == number):
-                m.d.comb += drained.eq(read.data)
-        with m.If(self.drain_en):
-            m.d.sync += self.chain_out.eq(Mux(self.drain_load, drained, self.chain_in))
+            reads.append(read.data)
+        of_bank = Mux(keys[0][-1], reads[1], reads[0])
+        m.d.sync += [
+            held.eq(Mux(fresh, 0, Mux(from_write, result, of_bank))),
+            result.eq(self._sum(m, total, from_sum, result, held)),
+        ]
+
+        drain_en, drain_load, drain_bank = (
+            Signal(name=name) for name in ("moving", "loading", "loaded_bank")
+        )
+        m.d.sync += [
+            drain_en.eq(self.drain_en),
+            drain_load.eq(self.drain_load),
+            drain_bank.eq(self.drain_bank),
+        ]
+        with m.If(drain_en):
+            drained = Mux(drain_bank, reads[1], reads[0])
+            m.d.sync += self.chain_out.eq(Mux(drain_load, drained, self.chain_in))
         return m
 
+    def _sum(self, m: Module, total: Value, again: Value, result: Value, held: Value) -> Value:
+        """`total` added to the last sum or to the accumulator that was read: ECP5 chooses in the adder."""
+        if self.leaf != "ecp5":
+            return total + Mux(again, result, held)
+        wide, s = Signal.like(held, name="addend"), Signal.like(held, name="added")
+        m.d.comb += wide.eq(total)
+        m.submodules.adder = Instance(
+            "bw_accumulate",
+            p_WIDTH=len(held),
+            i_a=wide,
+            i_again=again,
+            i_b=result,
+            i_c=held,
+            o_s=s,
+        )
+        return s
+
     def _dot(self, m: Module) -> Value:
-        """The dot product of the operands of three cycles ago."""
+        """The dot product of the operands of five cycles ago."""
         array = self.machine.array
         bit_kinds = {kind: array.lanes(kind) for kind in array.kinds if kind.act_bits < 8}
         dots: list[Value] = []

@@ -15,9 +15,10 @@ LEAVES = ("behavioural", "ecp5", "xilinx")
 
 
 class PopCount(Component):
-    """Sum over lanes from operands of 3 cycles ago, one a cycle: bits that differ, or 1 + a ternary product.
+    """Sum over lanes from operands of 5 cycles ago, one a cycle: bits that differ, or 1 + a ternary product.
 
-    The last level of adders is combinational where the vendor's form needs more than six.
+    In the vendors' forms a register follows each level of adders up to 32 bits; a level more, that ternary
+    lanes need, is combinational after the last one. Of more bits the first stages take two levels each.
 
     Args:
         lanes: of either operand.
@@ -27,10 +28,10 @@ class PopCount(Component):
 
     Ports:
         a, b: operands.
-        count: 3 cycles later.
+        count: 5 cycles later.
     """
 
-    LATENCY = 3
+    LATENCY = 5
 
     def __init__(self, *, lanes: int, ternary: bool = False, leaf: str = "behavioural") -> None:
         if lanes < 1:
@@ -47,14 +48,14 @@ class PopCount(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         if self.leaf == "behavioural":
-            (count,) = sum_pipelined(m, self._bits(), stages=self.LATENCY, name="ones")
+            count = sum_pipelined(m, self._bits(), stages=self.LATENCY, name="ones")
         else:
             width = 2 if self.ternary else 1
             lanes = [
                 Lane(self.a.word_select(n, width), self.b.word_select(n, width)) for n in range(self.lanes)
             ]
-            # Counters, whose two upper outputs share a place of the chain, end at registers.
-            cuts = (2, 4, 6) if self.leaf == "ecp5" else (2, 3, 5)
+            twice = max(0, (len(self.a) - 1).bit_length() - 5)
+            cuts = [stage + min(stage, twice) for stage in range(1, self.LATENCY + 1)]
             count = Cat(compress(m, [lanes], total=self.total, leaf=self.leaf, cuts=cuts))
         m.d.comb += self.count.eq(count)
         return m

@@ -31,7 +31,7 @@ class Post(Component):
     Ports:
         job: tiles whose accumulators are complete.
         output: fields of the last OUTPUT command; constant while a drain is pending.
-        drain_en, drain_load, drain_bank, drain_index: to the array's chains; heads come back a cycle later.
+        drain_en, drain_load, drain_bank, drain_index: to the array's chains; heads two cycles later.
         param_en, param_line_<lane>, param_data: the parameter buffer's read ports (latency 2).
         w_en, w_addr, w_data, w_mask: the output buffer's write port.
         drained, finished: last accumulator read; last result written.
@@ -79,7 +79,7 @@ class Post(Component):
             ),
         ]
 
-        # Accumulators are at the heads a cycle after the read, parameters at the port two cycles after it.
+        # Accumulators are at the heads and parameters at the port two cycles after the read.
         results, wides = self._results(m, drain)
         tag = self._delayed(m, drain.tag, 2 + Requantizer.LATENCY, "tag")
         written = Signal(tag_layout(self.machine))
@@ -119,11 +119,9 @@ class Post(Component):
         results: list[Value] = []
         wides: list[Value] = []
         by_thresholds = Signal()
-        heads = Signal.like(self.heads, name="heads_1")
-        m.d.sync += heads.eq(self.heads)
         m.d.sync += by_thresholds.eq(output.mode == PostMode.THRESHOLDS)
         for lane in range(machine.post.lanes):
-            head = heads.word_select(lane, machine.array.acc_bits)
+            head = self.heads.word_select(lane, machine.array.acc_bits)
             param = self.param_data.word_select(lane, PARAM_BITS)
             search = ThresholdSearch(machine=machine)
             m.submodules[f"thresholds_{lane}"] = search

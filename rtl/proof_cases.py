@@ -133,6 +133,27 @@ def _vendor_cells() -> list[Proof]:
             quick=True,
         )
     )
+    sums = "".join(
+        f"""
+        wire [{w - 1}:0] left_{w}, right_{w};
+        bw_accumulate #(.WIDTH({w})) l_{w}(.a(a), .again(again), .b(b), .c(c), .s(left_{w}));
+        twin_accumulate #(.WIDTH({w})) r_{w}(.a(a), .again(again), .b(b), .c(c), .s(right_{w}));
+        assign same[{w}] = left_{w} == right_{w};"""
+        for w in range(1, 7)
+    )
+    proofs.append(
+        Proof(
+            name="bw_accumulate, ecp5",
+            claim="CCU2Cs of 1 to 6 places add the one or the other operand that is chosen",
+            verilog=vendor_verilog("ecp5")
+            + twin
+            + f"module proof(input [5:0] a, b, c, input again, output ok); wire [6:1] same;{sums}"
+            + "\nassign ok = &same;\nendmodule\n",
+            broken=("INIT0(16'h596A)", "INIT0(16'h596B)"),
+            libraries=ECP5_CELLS,
+            quick=True,
+        )
+    )
     return proofs
 
 
@@ -225,7 +246,7 @@ def _dots() -> list[Proof]:
     )
     cases = (
         ("binary", BitLanes(lanes={binary: 10}), 10, 1, 1, True),
-        ("ternary", BitLanes(lanes={ternary: 5}), 5, 2, 2, True),
+        ("ternary", BitLanes(lanes={ternary: 4}), 4, 2, 2, True),
         ("binary of both", BitLanes(lanes={binary: 8, ternary: 4}), 8, 1, 1, False),
         ("ternary of both", BitLanes(lanes={binary: 8, ternary: 4}), 4, 2, 2, False),
         ("ternary on int8", IntegerLanes(array=array, pe_bits=PE_BITS), 4, 8, 2, False),

@@ -90,3 +90,16 @@ module bw_row #(
 );
     assign s = {1'b0, a} + {1'b0, b} + {{WIDTH{1'b0}}, carry};
 endmodule
+
+// a + (again ? b : c).
+module bw_accumulate #(
+    parameter WIDTH = 1
+) (
+    input  wire [WIDTH-1:0] a,
+    input  wire             again,
+    input  wire [WIDTH-1:0] b,
+    input  wire [WIDTH-1:0] c,
+    output wire [WIDTH-1:0] s
+);
+    assign s = a + (again ? b : c);
+endmodule

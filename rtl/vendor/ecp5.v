@@ -89,3 +89,36 @@ module bw_chain #(
         end
     endgenerate
 endmodule
+
+// a + (again ? b : c) in CCU2Cs, one LUT4 a position, the first for no carry in. The LUT with c = d = 0 is a,
+// which is what a position that hands on no carry generates.
+module bw_accumulate #(
+    parameter WIDTH = 1
+) (
+    input  wire [WIDTH-1:0] a,
+    input  wire             again,
+    input  wire [WIDTH-1:0] b,
+    input  wire [WIDTH-1:0] c,
+    output wire [WIDTH-1:0] s
+);
+    localparam PAIRS = WIDTH / 2 + 1;
+    wire [2*PAIRS-1:0] wide_a = {a, 1'b0}, wide_b = {b, 1'b0}, wide_c = {c, 1'b0}, wide_s;
+    wire [PAIRS:1] carry;
+    assign s = wide_s[WIDTH:1];
+    genvar i;
+    generate
+        for (i = 0; i < PAIRS; i = i + 1) begin : pair
+            if (i == 0)
+                CCU2C #(.INIT0(16'h0000), .INIT1(16'h596A), .INJECT1_0("NO"), .INJECT1_1("NO")) first (
+                    .COUT(carry[1]), .A0(1'b0), .B0(1'b0), .C0(1'b0), .D0(1'b0), .S0(wide_s[0]),
+                    .A1(wide_a[1]), .B1(again), .C1(wide_b[1]), .D1(wide_c[1]), .S1(wide_s[1])
+                );
+            else
+                CCU2C #(.INIT0(16'h596A), .INIT1(16'h596A), .INJECT1_0("NO"), .INJECT1_1("NO")) cell_of_two (
+                    .CIN(carry[i]), .COUT(carry[i+1]),
+                    .A0(wide_a[2*i]), .B0(again), .C0(wide_b[2*i]), .D0(wide_c[2*i]), .S0(wide_s[2*i]),
+                    .A1(wide_a[2*i+1]), .B1(again), .C1(wide_b[2*i+1]), .D1(wide_c[2*i+1]), .S1(wide_s[2*i+1])
+                );
+        end
+    endgenerate
+endmodule

@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass
 
 from bitwright.mapper.pe import PeKind
+from bitwright.rtl.pe import ProcessingElement
 from cocotb_pe import operands_of
 from unit_machines import PAIRED
 from unit_stimulus import Ports, chance, equal, to_signed, unit_test
@@ -17,6 +18,7 @@ ARRAY = PAIRED.array
 ROWS, COLS, DEPTH, BITS = ARRAY.rows, ARRAY.cols, ARRAY.acc_depth, ARRAY.acc_bits
 POST_LANES = PAIRED.post.lanes
 LATENCY = PAIRED.timing.array_latency
+TO_SUM = LATENCY - ProcessingElement.DRAINED_AFTER
 SETTLE = LATENCY + 3
 FILL = 2 * DEPTH
 
@@ -107,6 +109,7 @@ async def heads_give_the_sums_column_by_column(ports: Ports, rng: random.Random,
     banks = [[[[0] * ROWS for _ in range(COLS)] for _ in range(DEPTH)] for _ in range(2)]
     issues: list[Issue] = []
     chain: list[int] | None = None
+    heads: list[int] | None = None
     names = ["pe", "tail", "weight_line", *(f"act_{col}" for col in range(COLS))]
     names += ["acc_en", "acc_fresh", "acc_bank", "acc_index", "weight_set", "last_set"]
     names += ["drain_en", "drain_load", "drain_bank", "drain_index"]
@@ -127,10 +130,10 @@ async def heads_give_the_sums_column_by_column(ports: Ports, rng: random.Random,
         if cycle >= 3:
             words = _act_words(rng, issues[-4])
             ports.drive(**{f"act_{col}": word for col, word in enumerate(words)})
-        # What was issued `LATENCY` cycles ago is to be seen now; one later is just being added.
+        # What was issued `LATENCY` cycles ago is to be seen now. A bank that an issue adds to is not drained.
         if cycle >= LATENCY and issues[-1 - LATENCY].enable:
             _add(banks, issues[-1 - LATENCY])
-        adding = issues[-LATENCY] if cycle >= LATENCY else None
+        adding = issues[-1 - TO_SUM] if cycle >= LATENCY else None
         drain_bank = rng.getrandbits(1)
         if adding is not None and adding.enable and adding.bank == drain_bank:
             drain_bank = 1 - drain_bank
@@ -140,10 +143,12 @@ async def heads_give_the_sums_column_by_column(ports: Ports, rng: random.Random,
         ports.drive(drain_bank=drain_bank, drain_index=drain_index)
         await ports.settle()
 
+        if heads is not None:
+            word = ports.get("heads")
+            came = [to_signed(word >> (BITS * lane), BITS) for lane in range(POST_LANES)]
+            equal(f"heads ({kind.name})", came, heads)
         if chain is not None:
-            heads = ports.get("heads")
-            came = [to_signed(heads >> (BITS * lane), BITS) for lane in range(POST_LANES)]
-            equal(f"heads ({kind.name})", came, chain[:POST_LANES])
+            heads = chain[:POST_LANES]
         if drains and enable and load:
             chain = [value for col in banks[drain_bank][drain_index] for value in col]
         elif drains and enable and chain is not None:

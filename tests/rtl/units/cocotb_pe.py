@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 
 from bitwright.mapper.machine import Machine
 from bitwright.mapper.pe import PeKind
@@ -55,25 +56,33 @@ def step_of(rng: random.Random, machine: Machine, kind: PeKind) -> tuple[dict[st
 
 @unit_test(*(f"pe_{name}" for name in PE_MACHINES))
 async def accumulators_are_sums_of_dot_products(ports: Ports, rng: random.Random, unit: str) -> None:
-    """A dot product a cycle while the other bank is read; sums wrap at the accumulator's width."""
+    """A dot product a cycle, often to an accumulator of the last cycles, while the other bank is read; sums
+    wrap at the accumulator's width."""
     machine = PE_MACHINES[unit.removeprefix("pe_")]
     array, depth, bits = machine.array, machine.array.acc_depth, machine.array.acc_bits
     banks = [[0] * depth, [0] * depth]
-    dots = [0] * ProcessingElement.SUM_LATENCY  # of the cycles before, oldest first
+    drainable = [[0] * depth, [0] * depth]
+    sums: deque[tuple[int, int, int] | None] = deque([None] * ProcessingElement.DRAINED_AFTER)
+    recent = [0, 0]
+    moves = False
+    drained: int | None = None  # by the controls of the cycle before
+    dots = [0] * ProcessingElement.CONTROLS_AFTER  # of the cycles before, oldest first
     settled = 0  # the kind stays while values are in flight
     kind = array.kinds[0]
     chain_out: int | None = None
     await ports.reset(**dict.fromkeys(INPUT_LIST, 0))
     for cycle in range(CYCLES):
         if cycle % 40 == 0:
-            kind, settled = rng.choice(array.kinds), cycle + ProcessingElement.SUM_LATENCY
+            kind, settled = rng.choice(array.kinds), cycle + ProcessingElement.CONTROLS_AFTER
         filling = cycle < 4 * depth
         step, dot = step_of(rng, machine, kind)
-        enable = int(cycle >= settled and (filling or chance(rng, 0.8)))
+        enable = int(cycle >= settled and cycle % 40 < 39 and (filling or chance(rng, 0.8)))
         fresh = int(filling or chance(rng, 0.02))
         bank, index = (
             divmod(cycle % (2 * depth), depth) if filling else (cycle // 50 % 2, rng.randrange(depth))
         )
+        if not filling and chance(rng, 0.5):
+            index = rng.choice(recent)
         # A drain is of the bank that is not added to.
         load, shift = (0, 1) if filling else (chance(rng, 0.4), chance(rng, 0.8))
         drain_bank = 1 - bank if enable or rng.random() < 0.5 else bank
@@ -85,9 +94,16 @@ async def accumulators_are_sums_of_dot_products(ports: Ports, rng: random.Random
         await ports.settle()
         if chain_out is not None:
             equal("chain_out", to_signed(ports.get("chain_out"), bits), chain_out)
-        if shift:
-            chain_out = banks[drain_bank][drain_index] if load else to_signed(chain_in, bits)
+        if moves:
+            chain_out = to_signed(chain_in, bits) if drained is None else drained
+        written = sums.popleft()
+        if written is not None:
+            drainable[written[0]][written[1]] = written[2]
+        moves, drained = bool(shift), drainable[drain_bank][drain_index] if load else None
+        sums.append(None)
         if enable:
             banks[bank][index] = to_signed((0 if fresh else banks[bank][index]) + dots[0], bits)
+            sums[-1] = (bank, index, banks[bank][index])
+        recent = [recent[1], index]
         dots = [*dots[1:], dot]
         await ports.edge()

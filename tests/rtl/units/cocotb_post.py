@@ -245,16 +245,18 @@ class Neighbours:
         self.rng = rng
         self.state = state
         self.chain: list[int] = []
+        self.heads: list[int] = []
         self.param = self.fetched = 0
 
     def drive(self, ports: Ports) -> None:
         machine = self.state.machine
         bits, lanes = machine.array.acc_bits, machine.post.lanes
-        values = (self.chain + [self.rng.getrandbits(bits) for _ in range(lanes)])[:lanes]
+        values = (self.heads + [self.rng.getrandbits(bits) for _ in range(lanes)])[:lanes]
         heads = sum((value & ((1 << bits) - 1)) << (bits * n) for n, value in enumerate(values))
         ports.drive(heads=heads, param_data=self.param)
 
     def edge(self, ports: Ports) -> None:
+        self.heads = self.chain
         enable, load, bank, index = ports.many(("drain_en", "drain_load", "drain_bank", "drain_index"))
         if enable and load:
             # Past the tile Post may point beyond what there is; nothing looks at it.
