@@ -13,14 +13,15 @@ CASES ?= 560
 SEED ?= 0
 JOBS ?= 2
 
-.PHONY: help demo test test-all check wheel-check verify-all prove bench clean
+.PHONY: help demo test test-all check wheel-check verify-all prove pe-cost bench clean
 
 help:
 	@echo "make demo        trains, simulates, verifies and places a small network; build/demo/report.html"
 	@echo "make test        style, types and the quick tests"
 	@echo "make test-all    the slow tests too, and the wheel in a clean environment"
 	@echo "make verify-all  CASES=$(CASES) random networks on random machines: reference, model and RTL"
-	@echo "make prove       the units' proofs by SAT and their broken twins"
+	@echo "make prove       the units' proofs and their broken twins"
+	@echo "make pe-cost     LUTs, registers and DSP blocks of the PEs' parts, beside their targets"
 	@echo "make bench       the cycle model's speed beside the RTL's"
 	@echo "make clean       removes build/, dist/ and .venv"
 
@@ -67,6 +68,9 @@ verify-all: $(STAMP)
 
 prove: $(STAMP)
 	$(BIN)/python -m bitwright.rtl.prove
+
+pe-cost: $(STAMP)
+	$(BIN)/python benchmarks/pe_cost.py
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/model_speed.py

@@ -7,7 +7,6 @@ import importlib.util
 import json
 import tempfile
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 
 from amaranth.lib.wiring import Component
@@ -19,7 +18,7 @@ from .cost import leaf_form
 from .fpga import Target, find_target
 from .toolchain import Progress, ToolError, cache_folder, check_name, package_version, silent
 from .verilate import Main, verilate
-from .verilog import TOP, core_verilog
+from .verilog import TOP, core_verilog, ecp5_blocks
 from .yosys import keep_text, run_yosys, synthesis_script
 
 __all__ = ["SIMULATED", "build_gate_units", "core_netlist", "gate_netlist"]
@@ -101,5 +100,5 @@ def _cell_models(part: Target) -> str:
     text = "".join((share / name).read_text(encoding="utf-8") for name in SIMULATED[family])
     text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("`include"))
     if family == "synth_ecp5":
-        text += (resources.files("bitwright.rtl.vendor") / "ecp5_cells.v").read_text(encoding="utf-8")
+        text += ecp5_blocks()
     return text

@@ -20,7 +20,7 @@ from .popcount import LEAVES, PopCount
 from .proofs import Proof
 from .requantize import Requantizer
 from .thresholds import ThresholdSearch
-from .verilog import component_verilog, vendor_verilog
+from .verilog import component_verilog, ecp5_blocks, vendor_verilog
 
 __all__ = ["arithmetic_proofs"]
 
@@ -307,19 +307,31 @@ def _no_code(value: str, bits: int) -> str:
 
 
 def _products() -> list[Proof]:
-    """int8 products by exhaustion: every value of one operand, a SAT problem over the others for each."""
-    every = tuple(f"-set b {value}" for value in range(256))
-    lut = f"""
-module proof(input clk, input [7:0] a, b, output ok);
+    """int8 products by exhaustion, each against Verilog's own product."""
+    forms = {
+        "inferred": (component_verilog(Multiply8(leaf="inferred"), "inferred"), "inferred"),
+        "lut": (component_verilog(Multiply8(leaf="lut"), "luts"), "luts"),
+        **{leaf: (_own_multiplier(leaf), f"{leaf}_multiply8") for leaf in LEAVES},
+    }
+    units = "".join(
+        f"""
+    wire [15:0] p_{form};
+    {module} unit_{form}(.clk(clk), .rst(1'b0), .a(a), .b(b), .p(p_{form}));
+    assign right[{number}] = p_{form} == expected;"""
+        for number, (form, (_, module)) in enumerate(forms.items())
+    )
+    single = f"""
+module proof(input clk, input [15:0] every, output ok);
+    wire [7:0] a = every[7:0], b = every[15:8];
     wire signed [15:0] product = $signed(a) * $signed(b);
-    {_delayed(16, "product", 2)}
-    wire [15:0] p;
-    unit dut(.clk(clk), .rst(1'b0), .a(a), .b(b), .p(p));
-    assign ok = p == expected;
+    wire [{len(forms) - 1}:0] right;
+    {_delayed(16, "product", 2)}{units}
+    assign ok = &right;
 endmodule
 """
     pair = f"""
-module proof(input clk, input [7:0] low, high, b, output ok);
+module proof(input clk, input [23:0] every, output ok);
+    wire [7:0] low = every[7:0], high = every[15:8], b = every[23:16];
     wire signed [15:0] low_product = $signed(low) * $signed(b), high_product = $signed(high) * $signed(b);
     {_delayed(32, "{high_product, low_product}", 2)}
     wire [15:0] p_low, p_high;
@@ -329,27 +341,34 @@ endmodule
 """
     return [
         Proof(
-            name="int8 product in LUTs",
-            claim="Booth's rows give a · b for all 65,536 operands",
-            verilog=component_verilog(Multiply8(leaf="lut"), "unit") + lut,
-            broken=(
-                "unit dut(.clk(clk), .rst(1'b0), .a(a)",
-                "unit dut(.clk(clk), .rst(1'b0), .a({a[7], a[7:1]})",
-            ),
-            steps=3,
+            name="int8 products: inferred, LUTs, each vendor's cell",
+            claim="each form gives a · b for all 65,536 operands (ECP5's on a trusted twin of MULT18X18D)",
+            verilog="".join(text for text, _ in forms.values()) + single,
+            broken=("unit_lut(.clk(clk), .rst(1'b0), .a(a)", "unit_lut(.clk(clk), .rst(1'b0), .a(a | 1)"),
+            every=16,
             skip=2,
-            cases=every,
+            quick=True,
         ),
         Proof(
             name="two int8 products of one multiplier",
             claim="both halves give their product for all 2^24 operands",
             verilog=component_verilog(MultiplyPair8(), "unit") + pair,
-            broken=(".p_high(p_high)", ".p_high()"),
-            steps=3,
+            broken=("{ 1'h0, product[15] }", "{ 1'h0, 1'h0 }"),
+            every=24,
             skip=2,
-            cases=every,
         ),
     ]
+
+
+def _own_multiplier(leaf: str) -> str:
+    """The vendor's form of the multiplier, with the vendor in its name, and what it stands on."""
+    found = re.search(
+        r"^module bw_multiply8\b.*?^endmodule\n", vendor_verilog(leaf), re.MULTILINE | re.DOTALL
+    )
+    if found is None:
+        raise ValueError(f"{leaf}.v has no bw_multiply8")
+    text = found[0].replace("bw_multiply8", f"{leaf}_multiply8")
+    return text + ecp5_blocks() if leaf == "ecp5" else text
 
 
 def _threshold_unit() -> str:
@@ -401,8 +420,8 @@ endmodule
 
 
 def _threshold_search() -> Proof:
-    """Two levels: the root's line is read in phase 0, its child's in phase 2, its content is there in 3."""
-    done = 3 + ThresholdSearch.LATENCY
+    """Two levels: the root's line is read in phase 0 and there in 2, its child's two phases later each."""
+    done = 4 + ThresholdSearch.LATENCY
     top = f"""
 module proof(
     input clk, input [127:0] node, input [15:0] acc_in, input [7:0] base_in, input [8:0] low, output ok
@@ -413,15 +432,15 @@ module proof(
     reg [1:0] first, second;
     reg invalid, moved;
     reg [8:0] value;
-    wire [15:0] acc = phase == 1 ? acc_in : held;
+    wire [15:0] acc = phase == 2 ? acc_in : held;
     wire [1:0] reached = {_reached("node")};
     wire [7:0] line;
     always @(posedge clk) begin
         phase <= phase + 1;
         if (phase == 0) base <= base_in;
-        if (phase == 1) begin held <= acc_in; first <= reached; invalid <= {_unsorted("node")}; end
-        if (phase == 2) moved <= line != base + 8'd1 + first;
-        if (phase == 3) begin second <= reached; invalid <= invalid | {_unsorted("node")}; end
+        if (phase == 2) begin held <= acc_in; first <= reached; invalid <= {_unsorted("node")}; end
+        if (phase == 2) moved <= line != base + 8'd1 + reached;
+        if (phase == 4) begin second <= reached; invalid <= invalid | {_unsorted("node")}; end
         value <= low + {{first, second}};
     end
     wire [8:0] result;
@@ -446,6 +465,7 @@ endmodule
 def _rounding() -> list[Proof]:
     """The requantiser's stages after its product, which is free; each rounding with each shift."""
     text = component_verilog(Requantizer(acc_bits=32), "unit")
+    after = Requantizer.LATENCY - Requantizer.PRODUCT_LATENCY
     for register, width in (("product", 64), ("shift_3", 5)):
         text = _freed(text, register, width)
     top = f"""
@@ -465,7 +485,7 @@ module proof(
     wire signed [63:0] even = rest > half || (rest == half && down[0]) ? down + 1 : down;
     wire signed [63:0] rounded =
         rounding == 0 ? (high < 0 ? -away : away) : rounding == 1 ? up : rounding == 2 ? even : down;
-    {_delayed(65, "{invalid, rounded}", 3)}
+    {_delayed(65, "{invalid, rounded}", after - 1)}
     wire signed [63:0] moved = $signed(expected[63:0]) + zero_point;
     reg [8:0] value;
     reg ignored;
@@ -489,8 +509,8 @@ endmodule
             claim="rounding, zero point and clamp are those of the definition, for each shift from 0 to 31",
             verilog=text + top,
             broken=(".product(p)", ".product(p + 64'sd1)"),
-            steps=5,
-            skip=4,
+            steps=after + 1,
+            skip=after,
             cases=tuple(f"-set rounding {code} -set shift {shift}" for shift in range(32)),
             quick=code == 3,
         )

@@ -6,17 +6,15 @@ must hold; when the other side is ready is free in every cycle.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from amaranth.hdl import Module
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import Component, In, Out
 
-from ..mapper.isa import FIELDS, Opcode
-from ..mapper.machine import ArraySpec, BufferSpec, BusSpec, CoreTiming, Machine, PostSpec
+from ..mapper.machine import CoreTiming
 from .byte_buffer import ByteBuffer
+from .proof_transfers import transfer_proofs
 from .proofs import Proof
-from .store import Store
+from .row_walk import RowWalk
 from .verilog import component_verilog
 
 __all__ = ["stream_proofs"]
@@ -28,9 +26,8 @@ def stream_proofs() -> list[Proof]:
         _queue(depth=2, quick=True),
         _queue(depth=5, quick=False),
         _byte_buffer(),
-        _store(pack=0, runs=(1, 6), addresses=(3,), quick=True),
-        _store(pack=0, runs=(2, 5, 10), addresses=(0, 3, 6), quick=False),
-        _store(pack=3, runs=(1, 9, 40), addresses=(0, 7), quick=False),
+        _row_walk(),
+        *transfer_proofs(),
     ]
 
 
@@ -92,6 +89,94 @@ endmodule
     )
 
 
+class _Walk(Component):
+    """The row walk as LOAD and STORE use it; few rows and planes."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                **dict.fromkeys(("start", "step"), In(1)),
+                **dict.fromkeys(("rows", "planes"), In(3)),
+                **dict.fromkeys(("memory", "memory_row", "memory_plane"), In(32)),
+                **dict.fromkeys(("buffer", "buffer_row", "buffer_plane"), In(20)),
+                "at_memory": Out(32),
+                "at_buffer": Out(20),
+                "last": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        walk = RowWalk()
+        with m.If(self.start):
+            walk.load(m, memory=self.memory, buffer=self.buffer, rows=self.rows, planes=self.planes)
+        with m.Elif(self.step):
+            walk.step(
+                m,
+                rows=self.rows,
+                memory=(self.memory_row, self.memory_plane),
+                buffer=(self.buffer_row, self.buffer_plane),
+            )
+        m.d.comb += [
+            self.at_memory.eq(walk.memory),
+            self.at_buffer.eq(walk.buffer),
+            self.last.eq(walk.last),
+        ]
+        return m
+
+
+def _row_walk() -> Proof:
+    steps = 9
+    top = """
+module proof(input clk, go, output ok);
+    wire [2:0] rows = $anyconst, planes = $anyconst;
+    wire [7:0] memory = $anyconst, memory_row = $anyconst, memory_plane = $anyconst;
+    wire [7:0] buffer = $anyconst, buffer_row = $anyconst, buffer_plane = $anyconst;
+    reg started = 0;
+    reg [2:0] row = 0, plane = 0;
+    // Where this row and this plane's first row must lie, once started: sums of strides.
+    reg [15:0] row_memory, plane_memory;
+    reg [15:0] row_buffer, plane_buffer;
+    wire [2:0] next_row = row + 1, next_plane = plane + 1;
+    wire ended = next_row == rows, last;
+    wire [31:0] at_memory;
+    wire [19:0] at_buffer;
+    unit dut(
+        .clk(clk), .rst(1'b0), .start(!started), .step(go && !last), .rows(rows), .planes(planes),
+        .memory({24'd0, memory}), .memory_row({24'd0, memory_row}), .memory_plane({24'd0, memory_plane}),
+        .buffer({12'd0, buffer}), .buffer_row({12'd0, buffer_row}), .buffer_plane({12'd0, buffer_plane}),
+        .at_memory(at_memory), .at_buffer(at_buffer), .last(last)
+    );
+    always @(posedge clk) begin
+        started <= 1;
+        if (!started) begin
+            {plane_memory, row_memory} <= {8'd0, memory, 8'd0, memory};
+            {plane_buffer, row_buffer} <= {8'd0, buffer, 8'd0, buffer};
+        end else if (go && !(ended && next_plane == planes)) begin
+            row <= ended ? 3'd0 : next_row;
+            if (ended) plane <= next_plane;
+            row_memory <= ended ? plane_memory + memory_plane : row_memory + memory_row;
+            row_buffer <= ended ? plane_buffer + buffer_plane : row_buffer + buffer_row;
+            if (ended) plane_memory <= plane_memory + memory_plane;
+            if (ended) plane_buffer <= plane_buffer + buffer_plane;
+        end
+    end
+    assign ok = !started || (at_memory == row_memory && at_buffer == row_buffer
+        && last == (ended && next_plane == planes));
+endmodule
+"""
+    return Proof(
+        name="row walk",
+        claim=f"each row of each plane once, in order, at its place, in any {steps} cycles from reset",
+        verilog=component_verilog(_Walk(), "unit") + top,
+        cases=tuple(f"-set rows {rows} -set planes {planes}" for rows, planes in ((1, 3), (2, 2), (3, 1))),
+        broken=(".step(go && !last)", ".step(!last)"),
+        steps=steps,
+        reset=True,
+        quick=True,
+    )
+
+
 def _byte_buffer() -> Proof:
     """A byte of the solver's choice: what is written to it is what is read."""
     unit = ByteBuffer(size_bytes=16, word_bytes=4, write_bytes=4, read_bytes=4)
@@ -131,111 +216,4 @@ endmodule
         steps=steps,
         reset=True,
         quick=True,
-    )
-
-
-def _store(*, pack: int, runs: Sequence[int], addresses: Sequence[int], quick: bool) -> Proof:
-    """A row of a STORE command from any source; AW, W and B are ready whenever they like."""
-    steps = 17
-    latency = CoreTiming().buffer_read_latency
-    machine = Machine(
-        name="proof",
-        array=ArraySpec(
-            rows=4,
-            cols=1,
-            act_word_bits=32,
-            weight_word_bits=32,
-            pes=("int8", "binary") if pack else ("int8",),
-        ),
-        buffers=BufferSpec(activation_bytes=256, weight_bytes=256, output_bytes=256, param_channels=8),
-        post=PostSpec(lanes=1),
-        bus=BusSpec(data_bits=32, max_burst=2, write_outstanding=1),
-    )
-    given = {
-        "opcode": f"4'd{int(Opcode.STORE)}",
-        "post": "8'd1",
-        "pack": f"2'd{pack}",
-        "src": "{12'd0, src}",
-        "address": "{27'd0, address}",
-        "run": "{14'd0, run}",
-        "rows": "12'd1",
-        "planes": "12'd1",
-    }
-    fields = FIELDS[Opcode.STORE]
-    command = ", ".join(given.get(name, f"{width}'d0") for name, width in reversed(fields))
-    size = sum(width for _, width in fields)
-    values = 1 << pack
-    bits = 8 // values
-    byte = "index + src"
-    if pack:
-        # 1 bit a value, the inverted sign; the row's last byte is filled up with zeros.
-        parts = (
-            f"{{index * {values} + {n} < run && !sign(index * {values} + {n} + src)}}" for n in range(values)
-        )
-        byte = "{" + ", ".join(reversed(list(parts))) + "}"
-    top = f"""
-module proof(input clk, awready, wready, answer, output ok);
-    wire [7:0] src = $anyconst;
-    wire [4:0] address = $anyconst;
-    wire [5:0] run = $anyconst;
-    reg sent = 0, posted = 0;
-    reg [3:0] beats = 0, announced = 0, bursts = 0, ended = 0, answered = 0;
-    wire command_ready, awvalid, wvalid, wlast;
-    wire [7:0] read_addr, post;
-    wire [31:0] awaddr, wdata;
-    wire [7:0] awlen;
-    wire [3:0] wstrb;
-    reg [{8 * latency - 9}:0] at = 0;
-    wire [7:0] last = at[{8 * latency - 9}-:8];
-    reg [31:0] read_data = 0;
-    wire bvalid = answer && ended != answered;
-    wire [5:0] row_bytes = (run * {bits} + 7) >> 3;
-    wire [6:0] total = (address[1:0] + row_bytes + 3) >> 2;
-    unit dut(
-        .clk(clk), .rst(1'b0), .base(32'd0), .command_payload({{{256 - size}'d0, {command}}}),
-        .command_valid(!sent), .command_ready(command_ready), .present(8'hFF), .post(post),
-        .read_addr(read_addr), .read_data(read_data),
-        .axi_awvalid(awvalid), .axi_awready(awready), .axi_awaddr(awaddr), .axi_awlen(awlen),
-        .axi_wvalid(wvalid), .axi_wready(wready), .axi_wdata(wdata), .axi_wstrb(wstrb), .axi_wlast(wlast),
-        .axi_bvalid(bvalid)
-    );
-    always @(posedge clk) begin
-        if (command_ready) sent <= 1;
-        if (post != 0) posted <= 1;
-        at <= {{at, read_addr}};
-        read_data <= {{last + 8'd3, last + 8'd2, last + 8'd1, last}};
-        if (awvalid && awready) begin announced <= announced + awlen + 1; bursts <= bursts + 1; end
-        if (wvalid && wready) begin beats <= beats + 1; if (wlast) ended <= ended + 1; end
-        if (bvalid) answered <= answered + 1;
-    end
-    function sign(input [7:0] place);
-        sign = place[7];
-    endfunction
-    reg right;
-    reg signed [8:0] index;
-    reg [7:0] expected;
-    integer i;
-    always @* begin
-        right = beats < announced && beats < total && wlast == (beats + 1 == announced);
-        for (i = 0; i < 4; i = i + 1) begin
-            index = 4 * beats + i - address[1:0];
-            expected = {byte};
-            if (wstrb[i] != (index >= 0 && index < row_bytes)) right = 0;
-            if (wstrb[i] && wdata[8*i+:8] != expected) right = 0;
-        end
-    end
-    wire addressed = awaddr == {{27'd0, address[4:2], 2'd0}} + 4 * announced && announced + awlen < total;
-    assign ok = ((!wvalid || right) && (!awvalid || addressed)
-        && (post == 0 || (beats == total && answered == bursts && !posted)));
-endmodule
-"""
-    return Proof(
-        name=f"STORE, {bits} bits a value, {len(runs)} runs at {len(addresses)} offsets",
-        claim=f"each beat once, in order, with its bytes and strobes, in any {steps} cycles from reset",
-        cases=tuple(f"-set run {run} -set address {address}" for run in runs for address in addresses),
-        verilog=component_verilog(Store(machine=machine), "unit") + top,
-        broken=(".axi_wready(wready)", ".axi_wready(1'b1)"),
-        steps=steps,
-        reset=True,
-        quick=quick,
     )

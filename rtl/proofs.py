@@ -1,4 +1,7 @@
-"""Proofs by SAT: a design and a literal statement of what it must do, and a broken twin that must fail."""
+"""Proofs: a design and a literal statement of what it must do, and a broken twin that must fail.
+
+By SAT, or by exhaustion where the operands are few: see `exhaust`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .exhaust import exhaust
 from .toolchain import ToolError, run_tool
 
 __all__ = ["Outcome", "Proof", "Result", "prove"]
@@ -44,7 +48,7 @@ class Proof:
 
     Without `reset` the registers start anywhere, so a design without feedback whose latency is `skip` is
     proved for all time by `steps` = `skip` + 1. With it, they start at their reset values, and it holds
-    within the bound of `steps`.
+    within the bound of `steps`. With `every` no solver is asked: a simulation sees all values of an input.
     """
 
     name: str
@@ -59,6 +63,8 @@ class Proof:
     """Constants for inputs, as options of Yosys's `sat`, that together cover all; one SAT problem each."""
     libraries: tuple[str, ...] = ()
     """Verilog models of vendors' primitives, as Yosys names them."""
+    every: int = 0
+    """Bits of the input `every`, whose values are all tried, `ok` being of the value of `skip` cycles ago."""
     quick: bool = False
 
     def twin(self) -> Proof:
@@ -88,12 +94,16 @@ def prove(proof: Proof, *, timeout_s: int = 120) -> Result:
 
     Args:
         proof: the claim.
-        timeout_s: seconds for each of its cases.
+        timeout_s: seconds for each of its cases; a simulation has no limit.
 
     Raises:
-        ToolError: Yosys rejects the design, or says nothing that is understood.
+        ToolError: Yosys or Verilator rejects the design, or says nothing that is understood.
     """
     start = time.monotonic()
+    if proof.every:
+        right = exhaust(proof.verilog, top=TOP, bits=proof.every, skip=proof.skip)
+        outcome = Outcome.PROVED if right else Outcome.REFUTED
+        return Result(proof=proof, outcome=outcome, seconds=time.monotonic() - start)
     with tempfile.TemporaryDirectory(prefix="bitwright-") as name:
         folder = Path(name)
         (folder / "design.v").write_text(proof.verilog, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Requantiser: accumulator to result, in eight pipeline stages."""
+"""Requantiser: accumulator to result, in nine pipeline stages."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ class Requantizer(Component):
     """
 
     LATENCY = 9
+    PRODUCT_LATENCY = 4
+    """Of which up to the register of the 64-bit product."""
 
     def __init__(self, *, acc_bits: int, scales_up: bool = False) -> None:
         if not 16 <= acc_bits <= 32:

@@ -17,6 +17,7 @@ __all__ = [
     "TOP",
     "component_verilog",
     "core_verilog",
+    "ecp5_blocks",
     "flat_ports",
     "leaf_verilog",
     "vendor_verilog",
@@ -66,6 +67,11 @@ def vendor_verilog(leaf: str) -> str:
     if leaf not in LEAVES:
         raise ValueError(f"leaf must be one of {', '.join(LEAVES)}, not {leaf!r}")
     return (resources.files("bitwright.rtl.vendor") / f"{leaf}.v").read_text(encoding="utf-8")
+
+
+def ecp5_blocks() -> str:
+    """Simulation twins of the ECP5 cells that Yosys has no models of: block RAM and multiplier."""
+    return (resources.files("bitwright.rtl.vendor") / "ecp5_cells.v").read_text(encoding="utf-8")
 
 
 def flat_ports(interface: Any, *prefix: str) -> dict[str, Value]:

@@ -22,11 +22,11 @@ from bitwright.rtl.pe import ProcessingElement
 from bitwright.rtl.popcount import PopCount
 from bitwright.rtl.runner import RtlCase, run_cpp
 from bitwright.rtl.toolchain import ToolError
-from bitwright.rtl.verilog import leaf_verilog
+from bitwright.rtl.verilog import leaf_verilog, vendor_verilog
 
 UNITS = Path(__file__).parent / "units"
 SEED = 1
-PE_TESTS, POPCOUNT_TESTS = 8, 5
+PE_TESTS, POPCOUNT_TESTS = 8, 29
 """Units that the benches `cocotb_pe` and `cocotb_popcount` drive."""
 TINY = Machine(
     name="tiny",
@@ -110,8 +110,8 @@ def test_a_wrong_look_up_table_is_seen(
         return text[: found.start(1)] + wrong + text[found.end(1) :]
 
     monkeypatch.setattr(gate_level, "gate_netlist", netlist)
-    units = {f"popcount_{lanes}": PopCount(lanes=lanes) for lanes in given.POPCOUNT_LANES}
-    executable = build_gate_units(units, "ecp5-85k")
+    units = {name: PopCount(**options) for name, options in given.POPCOUNTS.items()}
+    executable = build_gate_units(units, "ecp5-85k", cells=vendor_verilog("behavioural"))
 
     def run() -> None:
         run_unit_tests(
