@@ -41,16 +41,17 @@ class BurstCutter:
         left = (offset + run + ((1 << self.shift) - 1)) >> self.shift
         room = (self.max_burst - address[self.shift : self.span])[: len(self.room)]
         m.d.sync += self.address.eq(address[self.shift :] << self.shift)
-        self._begin(m, left, room)
+        self._begin(m, left, room, run <= (1 << self.span) - address[: self.span])
 
     def step(self, m: Module) -> None:
         """Go on, in the next cycle, to the burst after this one, which is not the last."""
         left = (self.left - self.room)[: len(self.left)]
         m.d.sync += self.address.eq((self.address[self.span :] + 1) << self.span)
-        self._begin(m, left, Const(self.max_burst, len(self.room)))
+        room = Const(self.max_burst, len(self.room))
+        self._begin(m, left, room, self.left <= self.room + self.max_burst)
 
-    def _begin(self, m: Module, left: Value, room: Value) -> None:
-        fits = left <= room
+    def _begin(self, m: Module, left: Value, room: Value, fits: Value) -> None:
+        """The registers of a burst; `fits` is left <= room, without waiting for `left`."""
         m.d.sync += [
             self.left.eq(left),
             self.room.eq(room),

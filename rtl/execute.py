@@ -100,7 +100,7 @@ class Execute(Component):
         ]
 
         # Where the current group and tile begin.
-        group = Signal(12)
+        groups = Countdown(12, name="groups")
         left_x, left_y = Signal(12), Signal(12)
         act_group, act_row, act_tile = Signal(20), Signal(20), Signal(20)
         out_group, out_row, out_tile = Signal(20), Signal(20), Signal(20)
@@ -108,8 +108,8 @@ class Execute(Component):
         param_group = Signal(12)
         tile_w = Mux(left_x < geometry.tile_x, left_x, geometry.tile_x)
         tile_h = Mux(left_y < geometry.tile_y, left_y, geometry.tile_y)
-        last_tile_x, last_tile_y, last_group = (
-            Signal(name=name) for name in ("last_tile_x", "last_tile_y", "last_group")
+        last_tile_x, last_tile_y, last_of_group, last_of_command = (
+            Signal(name=name) for name in ("last_tile_x", "last_tile_y", "last_of_group", "last_of_command")
         )
 
         # The issue.
@@ -128,8 +128,10 @@ class Execute(Component):
         bank = Signal()
         index = Signal(range(machine.array.acc_depth))
         issuing = Signal()
-        tile_done = pixel_x.last & pixel_y.last & tap_s.last & tap_x.last & tap_y.last
-        command_done = tile_done & last_tile_x & last_tile_y & last_group
+        # The ends of all loops together, known a cycle before: much waits for them.
+        last_pixel, last_step = Signal(), Signal()
+        tile_done = last_pixel & last_step
+        one_set, one_tap = geometry.sets == 1, geometry.fx == 1
 
         m.d.comb += [
             self.act_addr.eq(address),
@@ -171,8 +173,8 @@ class Execute(Component):
             job.out.eq(out_tile),
             job.param.eq(param_group),
             job.cols.eq(run.cols),
-            job.rows.eq(Mux(last_group, run.rows_last, machine.array.rows)),
-            job.post.eq(Mux(command_done, run.post_drain, 0)),
+            job.rows.eq(Mux(groups.last, run.rows_last, machine.array.rows)),
+            job.post.eq(Mux(last_of_command, run.post_drain, 0)),
             handed.eq(issuing & tile_done & run.last),
             jobs.w_data.eq(job),
             jobs.w_en.eq(handed),
@@ -201,7 +203,6 @@ class Execute(Component):
                             start = offered[Opcode.EXEC]
                             m.d.sync += [
                                 run.eq(start),
-                                group.eq(0),
                                 left_x.eq(start.region_x),
                                 left_y.eq(start.region_y),
                                 act_group.eq(start.act),
@@ -213,14 +214,17 @@ class Execute(Component):
                                 weight_group.eq(start.weight),
                                 param_group.eq(start.param),
                             ]
+                            groups.load(m, start.groups)
                             m.next = "TILE"
             with m.State("TILE"):
+                last_x, last_y = left_x <= geometry.tile_x, left_y <= geometry.tile_y
                 m.d.sync += [
                     width.eq(tile_w),
                     height.eq(tile_h),
-                    last_tile_x.eq(left_x <= geometry.tile_x),
-                    last_tile_y.eq(left_y <= geometry.tile_y),
-                    last_group.eq(group == run.groups - 1),
+                    last_tile_x.eq(last_x),
+                    last_tile_y.eq(last_y),
+                    last_of_group.eq(last_x & last_y),
+                    last_of_command.eq(last_x & last_y & groups.last),
                     step_starts.eq(1),
                     *(start.eq(act_tile) for start in (address, row_start, set_start, run_start)),
                     filter_row.eq(act_tile),
@@ -228,6 +232,10 @@ class Execute(Component):
                     weight_set.eq(0),
                     fresh.eq(run.first),
                     index.eq(0),
+                ]
+                m.d.sync += [
+                    last_pixel.eq((tile_w == 1) & (tile_h == 1)),
+                    last_step.eq(one_set & one_tap & (geometry.fy == 1)),
                 ]
                 pixel_x.load(m, tile_w)
                 pixel_y.load(m, tile_h)
@@ -250,53 +258,59 @@ class Execute(Component):
 
                 with m.If(~pixel_x.last):
                     pixel_x.step(m)
+                    m.d.sync += last_pixel.eq((pixel_x.left == 1) & pixel_y.last)
                     step(address, geometry.pixel_x)
                 with m.Elif(~pixel_y.last):
                     pixel_x.load(m, width)
                     pixel_y.step(m)
+                    m.d.sync += last_pixel.eq((width == 1) & (pixel_y.left == 1))
                     step(row_start, geometry.pixel_y, row_start)
                 with m.Else():
                     pixel_x.load(m, width)
                     pixel_y.load(m, height)
+                    m.d.sync += last_pixel.eq((width == 1) & (height == 1))
                     m.d.sync += [step_starts.eq(1), index.eq(0), fresh.eq(0)]
                     m.d.sync += weight_set.eq(weight_set + 1)
                     with m.If(weight_set == last_weight_set):
                         m.d.sync += [weight_set.eq(0), line.eq(line + 1)]
                     with m.If(~tap_s.last):
                         tap_s.step(m)
+                        m.d.sync += last_step.eq((tap_s.left == 1) & tap_x.last & tap_y.last)
                         step(set_start, lane_bytes, set_start, row_start)
                     with m.Elif(~tap_x.last):
                         tap_s.load(m, geometry.sets)
                         tap_x.step(m)
+                        m.d.sync += last_step.eq(one_set & (tap_x.left == 1) & tap_y.last)
                         step(run_start, geometry.tap_x, run_start, set_start, row_start)
                     with m.Elif(~tap_y.last):
                         tap_s.load(m, geometry.sets)
                         tap_x.load(m, geometry.fx)
                         tap_y.step(m)
+                        m.d.sync += last_step.eq(one_set & one_tap & (tap_y.left == 1))
                         step(filter_row, geometry.tap_y, filter_row, run_start, set_start, row_start)
-                    with m.Else():
-                        m.next = "TILE"
-                        self._next_tile(
-                            m,
-                            geometry=geometry,
-                            run=run,
-                            last_x=last_tile_x,
-                            last_y=last_tile_y,
-                            left=(left_x, left_y),
-                            act=(act_group, act_row, act_tile),
-                            out=(out_group, out_row, out_tile),
-                        )
-                        with m.If(run.last):
-                            m.d.sync += bank.eq(~bank)
-                        with m.If(last_tile_x & last_tile_y):
-                            m.d.sync += [
-                                group.eq(group + 1),
-                                weight_group.eq(weight_group + geometry.weight_group),
-                                param_group.eq(param_group + self.output.param_group),
-                            ]
-                            with m.If(last_group):
-                                m.d.comb += self.post.eq(run.post)
-                                m.next = "IDLE"
+                with m.If(tile_done):
+                    m.next = "TILE"
+                    self._next_tile(
+                        m,
+                        geometry=geometry,
+                        run=run,
+                        last_x=last_tile_x,
+                        last_y=last_tile_y,
+                        left=(left_x, left_y),
+                        act=(act_group, act_row, act_tile),
+                        out=(out_group, out_row, out_tile),
+                    )
+                    with m.If(run.last):
+                        m.d.sync += bank.eq(~bank)
+                    with m.If(last_of_group):
+                        groups.step(m)
+                        m.d.sync += [
+                            weight_group.eq(weight_group + geometry.weight_group),
+                            param_group.eq(param_group + self.output.param_group),
+                        ]
+                        with m.If(last_of_command):
+                            m.d.comb += self.post.eq(run.post)
+                            m.next = "IDLE"
         return m
 
     def _next_tile(

@@ -51,29 +51,28 @@ class ThresholdSearch(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
 
-        # t + 2: three comparisons and the digit.
+        # t + 2: three comparisons, each the sign of a difference, and the digit.
         reached = Signal(THRESHOLDS_A_NODE)
         for i in range(THRESHOLDS_A_NODE):
             threshold = self.node.word_select(i, THRESHOLD_BITS).as_signed()
-            m.d.comb += reached[i].eq(self.acc >= threshold)
+            m.d.comb += reached[i].eq(~(self.acc - threshold)[-1])
         digit = Signal(2)
         m.d.comb += digit.eq(Cat(reached[0] & (~reached[1] | reached[2]), reached[1]))
 
-        # The next line: what needs no digit is added in the cycle before it is known, and the digit's carry
-        # chooses between two sums.
-        number = Signal(7)
-        children, carried = Signal(len(self.line) + 3), Signal(len(self.line) + 1)
-        low = children[:2] + digit
+        # The next line: the digit only chooses among all that it may be.
+        number, above = Signal(7), Signal(7)  # of the node last read, and the one after it
+        children = [Signal.like(self.line, name=f"child_{i}") for i in range(4)]
         searched = Signal()
         m.d.sync += searched.eq(self.search)
-        m.d.comb += self.line.eq(Mux(self.root, self.base, Cat(low[:2], Mux(low[2], carried, children[2:]))))
+        low = Mux(reached[0], children[1], children[0])
+        high = Mux(reached[0] & reached[2], children[3], children[2])
+        m.d.comb += self.line.eq(Mux(self.root, self.base, Mux(reached[1], high, low)))
         with m.If(self.search):
-            m.d.sync += number.eq(Mux(self.root, 0, (number << 2) + 1 + digit))
+            following = Mux(digit == 3, above << 2, Cat((digit + 1)[:2], number))
+            m.d.sync += number.eq(Mux(self.root, 0, following))
         with m.If(searched):
-            m.d.sync += [
-                children.eq(self.base + 1 + (number << 2)),
-                carried.eq((self.base + 5 + (number << 2)) >> 2),
-            ]
+            m.d.sync += above.eq(number + 1)
+            m.d.sync += [child.eq(self.base + 1 + i + (number << 2)) for i, child in enumerate(children)]
 
         # t + 3: the count, delayed until the requantiser beside it is as far.
         compared, root, root_compared = Signal(), Signal(), Signal()
