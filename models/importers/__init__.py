@@ -4,5 +4,6 @@ Imported as `bitwright.models.importers`.
 """
 
 from .model import CoreStep, HostStep, Model
+from .onnx_file import load_onnx
 
-__all__ = ["CoreStep", "HostStep", "Model"]
+__all__ = ["CoreStep", "HostStep", "Model", "load_onnx"]

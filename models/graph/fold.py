@@ -1,0 +1,105 @@
+"""Graphs made smaller without a change of what they compute: constants computed, idle nodes dropped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .evaluate import run_node
+from .graph import Graph, Node, Value
+
+__all__ = ["QUANTISERS", "fold_constants", "pruned"]
+
+QUANTISERS = frozenset(
+    (
+        *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"),
+        *("Quant", "BipolarQuant", "Trunc", "MultiThreshold"),
+    )
+)
+"""Operators that say what integers a float stands for; what they say of weights is kept."""
+_BYTES = 1 << 31
+"""The most bytes that computed constants may have in all."""
+
+
+def fold_constants(graph: Graph, *, quantisers: bool = False) -> Graph:
+    """The graph with all that depends on constants and shapes alone computed, and what nobody needs dropped.
+
+    Dropout, Identity and Casts to the same type go, too.
+
+    Args:
+        graph: any graph.
+        quantisers: whether quantisers of constants are computed like the rest; else they stay nodes, and
+            so does what takes their results.
+
+    Raises:
+        ValueError: the computed constants would take more than 2^31 bytes, or one can't be computed.
+    """
+    constants: dict[str, NDArray[Any]] = dict(graph.constants)
+    same: dict[str, str] = {}
+    nodes: list[Node] = []
+    room = _BYTES
+    taken = {*graph.outputs, *(name for node in graph.nodes for name in node.inputs)}
+    for original in graph.nodes:
+        names = tuple(same.get(name, name) for name in original.inputs)
+        node = original if names == original.inputs else replace(original, inputs=names)
+        if _idle(node, graph.values, taken) and node.outputs[0] not in graph.outputs:
+            same[node.outputs[0]] = names[0]
+            continue
+        operands = _operands(node, constants, graph.values)
+        if operands is None or (node.op in QUANTISERS and not quantisers):
+            nodes.append(node)
+            continue
+        room -= sum(_size(graph.values[name]) for name in node.outputs if name)
+        if room < 0:
+            raise ValueError(f"node {node.name!r:.80}: the graph's constants take more than 2^31 bytes")
+        for name, result in zip(node.outputs, run_node(node, operands), strict=False):
+            if name:
+                constants[name] = result
+    return pruned(replace(graph, nodes=tuple(nodes), constants=constants))
+
+
+def _size(value: Value) -> int:
+    return math.prod(value.shape) * value.dtype.itemsize
+
+
+def _idle(node: Node, values: Mapping[str, Value], taken: set[str]) -> bool:
+    """Whether the node's one result that anyone takes is its operand."""
+    if node.op == "Cast":
+        return values[node.inputs[0]].dtype == values[node.outputs[0]].dtype
+    return node.op == "Identity" or (node.op == "Dropout" and not taken.intersection(node.outputs[1:]))
+
+
+def _operands(
+    node: Node, constants: Mapping[str, NDArray[Any]], values: Mapping[str, Value]
+) -> list[NDArray[Any] | None] | None:
+    """The node's operands, or None where one is no constant."""
+    if node.op in ("Shape", "Size"):
+        value = values[node.inputs[0]]
+        return [np.broadcast_to(np.zeros((), value.dtype), value.shape)]
+    if any(name and name not in constants for name in node.inputs):
+        return None
+    return [constants[name] if name else None for name in node.inputs]
+
+
+def pruned(graph: Graph) -> Graph:
+    """The graph without the nodes, constants and values that no output needs; its inputs stay."""
+    needed = set(graph.outputs)
+    nodes: list[Node] = []
+    for node in reversed(graph.nodes):
+        if needed.intersection(node.outputs):
+            nodes.append(node)
+            needed.update(name for name in node.inputs if name)
+    nodes.reverse()
+    made: Iterable[str] = (name for node in nodes for name in node.outputs if name)
+    kept = {*graph.inputs, *made, *(name for name in graph.constants if name in needed)}
+    return replace(
+        graph,
+        nodes=tuple(nodes),
+        constants={name: array for name, array in graph.constants.items() if name in needed},
+        values={name: value for name, value in graph.values.items() if name in kept},
+    )
