@@ -3,7 +3,18 @@
 Imported as `bitwright.models.importers`.
 """
 
-from .model import CoreStep, HostStep, Model
+from .model import Code, CoreStep, HostStep, Model
 from .onnx_file import load_onnx
+from .quantised import lower_graph
+from .run import run_model, trace_model
 
-__all__ = ["CoreStep", "HostStep", "Model", "load_onnx"]
+__all__ = [
+    "Code",
+    "CoreStep",
+    "HostStep",
+    "Model",
+    "load_onnx",
+    "lower_graph",
+    "run_model",
+    "trace_model",
+]
