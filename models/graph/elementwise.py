@@ -20,11 +20,11 @@ Operator = Callable[[Node, Operands], Array]
 
 
 def _of_one(function: Callable[[Array], Any]) -> Operator:
-    return lambda node, x: function(x[0]).astype(x[0].dtype, copy=False)
+    return lambda node, x: np.asarray(function(x[0])).astype(x[0].dtype, copy=False)
 
 
 def _of_two(function: Callable[[Array, Array], Any]) -> Operator:
-    return lambda node, x: function(x[0], x[1])
+    return lambda node, x: np.asarray(function(x[0], x[1]))
 
 
 def _chain(function: Callable[[Array, Array], Any]) -> Operator:
@@ -39,7 +39,7 @@ def _chain(function: Callable[[Array, Array], Any]) -> Operator:
 
 def _mean(node: Node, x: Operands) -> Array:
     total = _chain(np.add)(node, x)
-    return (total / np.asarray(len(x), total.dtype)).astype(total.dtype)
+    return np.asarray(total / np.asarray(len(x), total.dtype)).astype(total.dtype)
 
 
 def _divide(node: Node, x: Operands) -> Array:
@@ -58,7 +58,7 @@ def _power(node: Node, x: Operands) -> Array:
         return np.power(base.astype(np.float64), exponent.astype(np.float64)).astype(base.dtype)
     if np.any(exponent < 0):
         raise ValueError("an integer to the power of a negative integer")
-    return np.power(base, exponent.astype(base.dtype))
+    return np.asarray(np.power(base, exponent.astype(base.dtype)))
 
 
 def _sigmoid(node: Node, x: Operands) -> Array:
@@ -70,9 +70,9 @@ def _sigmoid(node: Node, x: Operands) -> Array:
 def _clip(node: Node, x: Operands) -> Array:
     value = x[0]
     if len(x) > 1 and x[1] is not None:
-        value = np.maximum(value, x[1])
+        value = np.asarray(np.maximum(value, x[1]))
     if len(x) > 2 and x[2] is not None:
-        value = np.minimum(value, x[2])
+        value = np.asarray(np.minimum(value, x[2]))
     return value
 
 
@@ -90,12 +90,12 @@ def _hard_sigmoid(node: Node, x: Operands) -> Array:
     alpha, beta = (
         np.asarray(number(node, key, value), x[0].dtype) for key, value in (("alpha", 0.2), ("beta", 0.5))
     )
-    return np.clip(alpha * x[0] + beta, 0, 1)
+    return np.asarray(np.clip(alpha * x[0] + beta, 0, 1))
 
 
 def _hard_swish(node: Node, x: Operands) -> Array:
     value = x[0]
-    return value * np.clip(value / value.dtype.type(6) + value.dtype.type(0.5), 0, 1)
+    return np.asarray(value * np.clip(value / value.dtype.type(6) + value.dtype.type(0.5), 0, 1))
 
 
 def _softmax(node: Node, x: Operands) -> Array:

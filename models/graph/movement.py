@@ -98,6 +98,12 @@ def resized(node: Node, shape: Sequence[int], x: Sequence[Array | None]) -> tupl
     return out, factors
 
 
+_NEAREST: Mapping[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
+    "round_prefer_floor": lambda place: np.ceil(place - np.float32(0.5)),
+    "round_prefer_ceil": lambda place: np.floor(place + np.float32(0.5)),
+    "floor": np.floor,
+    "ceil": np.ceil,
+}
 _COORDINATES = (
     "half_pixel",
     "half_pixel_symmetric",
@@ -128,12 +134,7 @@ def _resize(node: Node, x: Operands) -> Array:
     sizes, scales = resized(node, x[0].shape, x)
     mode = choice(node, "mode", "nearest", ("nearest", "linear"))
     where = choice(node, "coordinate_transformation_mode", "half_pixel", _COORDINATES)
-    nearest = choice(
-        node,
-        "nearest_mode",
-        "round_prefer_floor",
-        ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil"),
-    )
+    nearest = choice(node, "nearest_mode", "round_prefer_floor", tuple(_NEAREST))
     if flag(node, "antialias"):
         raise ValueError("Resize with antialias is not supported")
     value = x[0]
@@ -143,12 +144,7 @@ def _resize(node: Node, x: Operands) -> Array:
             continue
         place = _places(where, size, out, scale)
         if mode == "nearest":
-            rounded = {
-                "round_prefer_floor": lambda p: np.ceil(p - np.float32(0.5)),
-                "round_prefer_ceil": lambda p: np.floor(p + np.float32(0.5)),
-                "floor": np.floor,
-                "ceil": np.ceil,
-            }[nearest](place)
+            rounded = _NEAREST[nearest](place)
             value = np.take(value, np.clip(rounded, 0, size - 1).astype(np.int64), axis)
             continue
         place = np.clip(place, 0, size - 1)

@@ -85,7 +85,7 @@ def _accumulate(node: Node, x: Array, weights: Array) -> Array:
     """The convolution of centred integers, exact."""
     window = window_of(node, x.shape[2:], weights.shape[2:])
     bound = int(np.abs(x).max(initial=0)) * int(np.abs(weights).max(initial=0)) * weights[0].size
-    kind = np.float32 if bound < 1 << 24 else np.float64
+    kind = np.dtype(np.float32 if bound < 1 << 24 else np.float64)
     return convolve(x.astype(kind), weights.astype(kind), window, integer(node, "group", 1)).astype(np.int64)
 
 
@@ -157,10 +157,10 @@ def _trunc(node: Node, x: Operands) -> Array:
     value, scale, zero, bits = x[:4]
     stored = np.round(value / scale + zero)
     if len(x) == 5:
-        by = 2.0 ** (bits - x[4])
+        by: Array = np.asarray(2.0 ** (bits - x[4]))
         return np.asarray((rounding(stored / by) - zero) * scale, np.float32)
     out_scale, out_bits = x[4], x[5]
-    by = 2 ** np.round(np.log2(out_scale / scale))
+    by = np.asarray(2 ** np.round(np.log2(out_scale / scale)))
     low, high = quant_range(out_bits, flag(node, "signed", True), flag(node, "narrow"))
     stored = stored / by
     stored = np.where(stored > high, high.astype(stored.dtype), stored)
@@ -190,7 +190,7 @@ def _multi_threshold(node: Node, x: Operands) -> Array:
 
 def _dynamic(node: Node, x: Operands) -> tuple[Array, Array, Array]:
     low, high = min(0.0, float(x[0].min(initial=0))), max(0.0, float(x[0].max(initial=0)))
-    scale = np.float32(np.float32(high - low) / np.float32(255)) or np.float32(1)
+    scale = np.float32(high - low) / np.float32(255) or np.float32(1)
     zero = np.clip(np.round(np.float32(0 - low) / scale), 0, 255).astype(np.uint8)
     out = _quantise(x[0], np.asarray(scale), np.asarray(zero), np.dtype(np.uint8))
     return out, np.asarray(scale, np.float32), np.asarray(zero)

@@ -54,10 +54,10 @@ def multiply(a: Array, b: Array) -> Array:
         most *= max((abs(int(x.max())), abs(int(x.min()))), default=0) if x.size else 0
     bound = most * a.shape[-1]
     if bound < 1 << 24:
-        return np.matmul(a.astype(np.float32), b.astype(np.float32)).astype(np.int64)
+        return np.asarray(np.matmul(a.astype(np.float32), b.astype(np.float32))).astype(np.int64)
     if bound < 1 << 53:
-        return np.matmul(a.astype(np.float64), b.astype(np.float64)).astype(np.int64)
-    return np.matmul(a.astype(np.int64), b.astype(np.int64))
+        return np.asarray(np.matmul(a.astype(np.float64), b.astype(np.float64))).astype(np.int64)
+    return np.asarray(np.matmul(a.astype(np.int64), b.astype(np.int64)))
 
 
 def _conv(node: Node, x: Operands) -> Array:
@@ -101,7 +101,7 @@ def _gemm(node: Node, x: Operands) -> Array:
 def _matmul(node: Node, x: Operands) -> Array:
     if x[0].dtype.kind == "f":
         return np.asarray(np.matmul(x[0], x[1]))
-    return np.matmul(x[0].astype(np.int64), x[1].astype(np.int64)).astype(x[0].dtype)
+    return np.asarray(np.matmul(x[0].astype(np.int64), x[1].astype(np.int64))).astype(x[0].dtype)
 
 
 def _max_pool(node: Node, x: Operands) -> Array:
@@ -138,7 +138,7 @@ def _average_pool(node: Node, x: Operands) -> Array:
     )
     ones = np.ones((1, 1, *window.kernel), x[0].dtype)
     sums = convolve(x[0].reshape(n * c, 1, *spatial), ones, whole, 1)
-    counts = np.ones((), np.float64)
+    counts: Array = np.ones((), np.float64)
     padded = flag(node, "count_include_pad")
     for i, size in enumerate(spatial):
         # what lies beyond the padding, where ceil_mode lets a window reach, counts never
@@ -146,7 +146,7 @@ def _average_pool(node: Node, x: Operands) -> Array:
         starts = np.arange(window.out[i]) * window.strides[i] - window.begins[i]
         at = starts[:, None] + np.arange(window.kernel[i]) * window.dilations[i]
         counts = counts[..., None] * ((at >= first) & (at < last)).sum(1)
-    return (sums / counts.astype(x[0].dtype)).reshape(n, c, *window.out).astype(x[0].dtype)
+    return np.asarray(sums / counts.astype(x[0].dtype)).reshape(n, c, *window.out)
 
 
 def _global(function: Callable[..., Any]) -> Callable[[Node, Operands], Array]:

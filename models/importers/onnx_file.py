@@ -55,7 +55,7 @@ def _one_line(text: str) -> str:
 def _parse(source: Path) -> Any:
     """The file's ModelProto."""
     import onnx
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     with open(os.open(source, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -158,7 +158,7 @@ class _Reader:
         where = f"node {node.name!r:.80} ({node.op})"
         with _at(where):
             check_types(node, self._opset, self._tracker.values)
-            modern = modernise(node, self._opset, self._tracker.values)
+            modern = modernise(node, self._opset, self._tracker.values, self._tracker.known)
             for name, array in modern.constants.items():
                 self._constant(name, array)
         for new in modern.nodes:

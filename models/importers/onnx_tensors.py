@@ -15,7 +15,7 @@ from ..graph.graph import MAX_ELEMENTS
 
 __all__ = ["DTYPES", "TensorReader", "dtype_of"]
 
-DTYPES = {
+DTYPES: dict[int, np.dtype[Any]] = {
     1: np.dtype(np.float32),
     2: np.dtype(np.uint8),
     3: np.dtype(np.int8),

@@ -22,8 +22,9 @@ OLDEST_OPSET = 9
 class Modern:
     """What came of one node: nodes in its stead, and constants that they need."""
 
-    def __init__(self, values: Mapping[str, Value]) -> None:
+    def __init__(self, values: Mapping[str, Value], known: Mapping[str, NDArray[Any]]) -> None:
         self.values = values
+        self.known = known
         self.nodes: list[Node] = []
         self.constants: dict[str, NDArray[Any]] = {}
 
@@ -42,13 +43,21 @@ class Modern:
         return self.values[node.inputs[i]].shape
 
 
-def modernise(node: Node, opset: int, values: Mapping[str, Value]) -> Modern:
+def modernise(
+    node: Node, opset: int, values: Mapping[str, Value], known: Mapping[str, NDArray[Any]]
+) -> Modern:
     """`node` of `opset` as current nodes; windows get explicit pads, transpositions explicit axes.
+
+    Args:
+        node: as the file has it, with its opset's defaults.
+        opset: the file's.
+        values: shapes and types of the node's operands, by name.
+        known: the small operands whose values are known.
 
     Raises:
         ValueError: attributes that its opset doesn't allow, or a form that isn't supported.
     """
-    modern = Modern(values)
+    modern = Modern(values, known)
     change = _CHANGES.get(node.op)
     if change is None:
         modern.nodes.append(node)
@@ -135,7 +144,11 @@ def _slice(node: Node, opset: int, modern: Modern) -> None:
 
 def _resize(node: Node, opset: int, modern: Modern) -> None:
     if opset < 11:
-        # Upsample, and the first Resize: coordinates divided by the scale, and rounded down
+        # coordinates are divided by the scale and rounded down, or up where the picture shrinks: so
+        # ONNX Runtime reads Upsample and the first Resize, whose texts leave it open
+        scales = modern.known.get(node.inputs[1], np.ones(1))
+        if (scales < 1).any() and (scales > 1).any():
+            raise ValueError("a Resize of opset 10 that both shrinks and grows is not supported")
         node = replace(
             node,
             op="Resize",
@@ -143,7 +156,7 @@ def _resize(node: Node, opset: int, modern: Modern) -> None:
             attributes={
                 "mode": node.attributes.get("mode", "nearest"),
                 "coordinate_transformation_mode": "asymmetric",
-                "nearest_mode": "floor",
+                "nearest_mode": "ceil" if (scales < 1).any() else "floor",
             },
         )
     elif node.op == "Upsample":
