@@ -102,7 +102,7 @@ def run_layer(network: Network, layer: Layer, *inputs: NDArray[Any]) -> NDArray[
             multiplier=layer.multiplier,
             shift=layer.shift,
             rounding=layer.rounding,
-            zero_point=result.zero_point,
+            zero_point=result.zero_point if layer.offset is None else layer.offset,
             low=layer.low,
             high=layer.high,
             channel_axis=1,
