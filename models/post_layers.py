@@ -18,7 +18,7 @@ _INT32_MIN, _INT32_MAX = -(1 << 31), (1 << 31) - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Requantize(OneInput):
-    """Accumulators as activations: rescaled by channel, moved by the output's zero point or `offset`, clamped.
+    """Accumulators as activations: rescaled by channel, moved by a zero point, clamped.
 
     The arithmetic is `numerics.requantize`. A ReLU is a `low` at the zero point.
     """

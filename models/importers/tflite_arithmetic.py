@@ -73,7 +73,7 @@ def activation_range(
     """
     low, high = -128, 127
     if activation is not None:
-        low, high = max(low, _quantise(activation[0], scale, zero_point)), high
+        low = max(low, _quantise(activation[0], scale, zero_point))
         if math.isfinite(activation[1]):
             high = min(high, _quantise(activation[1], scale, zero_point))
     if low > high:

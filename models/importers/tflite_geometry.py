@@ -150,8 +150,8 @@ def window_of(
     if options["Padding"] not in (tflite.Padding.SAME, tflite.Padding.VALID):
         raise ValueError(f"{operator}: padding must be SAME or VALID, not number {options['Padding']}")
     counts, before, after = [], [], []
-    for size, reach, step, apart in zip(source.shape[1:3], kernel, stride, dilation, strict=True):
-        reach = (reach - 1) * apart + 1
+    for size, taps, step, apart in zip(source.shape[1:3], kernel, stride, dilation, strict=True):
+        reach = (taps - 1) * apart + 1
         if options["Padding"] == tflite.Padding.SAME:
             count = -(-size // step)
             missing = max(0, (count - 1) * step + reach - size)
@@ -201,7 +201,8 @@ def weights_of(
     wanted = np.dtype(np.int32 if weights.dtype == np.int8 else np.float32)
     if bias is not None and (math.prod(bias.shape) != values.shape[0] or bias.dtype != wanted):
         raise ValueError(
-            f"{operator}: its bias must be {values.shape[0]} values of {wanted}, not {bias.shape} of {bias.dtype}"
+            f"{operator}: its bias must be {values.shape[0]} values of {wanted}, not {bias.shape} of "
+            f"{bias.dtype}"
         )
     return values, groups
 

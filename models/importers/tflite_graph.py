@@ -1,8 +1,8 @@
 """The graph of a TFLite file in ONNX's vocabulary, NCHW; int8 operators stand between quantisers.
 
 An int8 operator becomes DequantizeLinear of its operands, the float operator, and QuantizeLinear, as ONNX
-writes quantised networks. Evaluated so it may differ by one step from TFLite's integers; what the core runs is
-lowered from the file itself (`tflite_core`) and doesn't.
+writes quantised networks. Evaluated so it may differ by one step from TFLite's integers; what the core runs
+is lowered from the file itself (`tflite_core`) and doesn't.
 """
 
 from __future__ import annotations
@@ -226,8 +226,8 @@ class TfliteGraph:
             assert weights is not None
             if {weights.dtype.name} != types or (weights.dtype == np.int8 and weights.scales is None):
                 raise ValueError(
-                    f"{operator}: weights of {weights.dtype} on activations of {sorted(types)[0]} are not read: "
-                    "quantise both to int8, with scales"
+                    f"{operator}: weights of {weights.dtype} on activations of {sorted(types)[0]} are not "
+                    "read: quantise both to int8, with scales"
                 )
 
     def _work(
