@@ -23,11 +23,11 @@ AVERAGE_PIXELS = 2896
 """The most pixels of an average pool for which `average_multiplier` is exact."""
 
 
-def tflite_multiplier(real: float) -> tuple[int, int]:
-    """(multiplier, right shift) of TFLite's QuantizeMultiplier for a factor up to 1.
+def _quantize_multiplier(real: float) -> tuple[int, int]:
+    """(multiplier, left shift) as TFLite's QuantizeMultiplier; the factor is multiplier · 2^(left − 31).
 
     Raises:
-        ValueError: the factor is above 1, or no finite number above 0. A factor of 1 gives `IDENTITY`.
+        ValueError: the factor is no finite number above 0.
     Source: tensorflow/lite/kernels/internal/quantization_util.cc, without TFLITE_SINGLE_ROUNDING.
     """
     if not (math.isfinite(real) and real > 0):
@@ -36,13 +36,41 @@ def tflite_multiplier(real: float) -> tuple[int, int]:
     multiplier = math.floor(math.ldexp(mantissa, 31) + 0.5)
     if multiplier == 1 << 31:
         multiplier, exponent = 1 << 30, exponent + 1
-    if exponent < -31:
-        return 0, 0
-    if exponent == 1 and multiplier == 1 << 30:
+    return (multiplier, exponent) if exponent >= -31 else (0, 0)
+
+
+def tflite_multiplier(real: float) -> tuple[int, int]:
+    """(multiplier, right shift) of TFLite's kernels for a factor up to 1, which gives `IDENTITY`.
+
+    Raises:
+        ValueError: the factor is above 1, or no finite number above 0.
+    """
+    multiplier, left = _quantize_multiplier(real)
+    if (multiplier, left) == (1 << 30, 1):
         return IDENTITY, 0
-    if exponent > 0:
+    return _core_shift(real, multiplier, left)
+
+
+def mean_multiplier(real: float, pixels: int) -> tuple[int, int]:
+    """(multiplier, right shift) of a mean: one for rescaling by `real` and division, cut as the kernel does.
+
+    Raises:
+        ValueError: the factor of both is above 1, or `real` is no finite number above 0.
+    Source: tensorflow/lite/kernels/internal/reference/reduce.h, QuantizedMeanOrSum.
+    """
+    multiplier, left = _quantize_multiplier(real)
+    more = min(pixels.bit_length() - 1, 32, 31 + left)
+    multiplier, left = (multiplier << more) // pixels, left - more
+    if (multiplier, left) == (1 << 30, 1):
+        return IDENTITY, 0
+    return _core_shift(real / pixels, multiplier, left)
+
+
+def _core_shift(real: float, multiplier: int, left: int) -> tuple[int, int]:
+    """(multiplier, right shift), where the factor `real` leaves nothing to shift left."""
+    if left > 0:
         raise ValueError(f"its results would be rescaled by {real:.6g}, and the core rescales by 1 at most")
-    return multiplier, -exponent
+    return multiplier, -left
 
 
 def average_multiplier(pixels: int) -> int:

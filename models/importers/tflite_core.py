@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from ..layers import Add, AvgPool, Concat, Conv, Flatten, Layer, Linear, MaxPool
 from ..numerics import Rounding
 from ..tensor import Tensor
 from ..weights import WeightRecord
-from .tflite_arithmetic import IDENTITY, activation_range, average_multiplier, multipliers
+from .tflite_arithmetic import activation_range, average_multiplier, mean_multiplier, multipliers
 from .tflite_file import TfliteFile, TfliteOperator, TfliteTensor
 from .tflite_geometry import (
     Operands,
@@ -52,6 +52,7 @@ HARDWARE: Mapping[str, tuple[str, str]] = {
 }
 """Hardware path and rounding of each int8 operator; all float operators run on the host."""
 
+_CHANNELS = 1 << 16
 _INT8 = Format.parse("int8")
 _INT32 = Format.parse("int32")
 
@@ -286,6 +287,8 @@ class _Lowering:
         rounding: Rounding = Rounding.TFLITE_DOUBLE,
     ) -> Requantize:
         channels = sums.shape[0]
+        if channels > _CHANNELS:
+            raise _HostError(f"it has {channels} channels, and the core rescales {_CHANNELS} at most")
         return Requantize(
             name=f"{self._graph.name_of[operator.index]}.requantize",
             input=sums.name,
@@ -306,8 +309,7 @@ class _Lowering:
         if operator.kind == "MEAN":
             pixels = mean_pixels(operator, source, given.result, given.parameters[0])
             kernel, stride = source.shape[1:3], (1, 1)
-            (multiplier,), (shift,) = multipliers(np.array([float(scale) / float(result_scale)]))
-            multiplier, shift = _mean_multiplier(int(multiplier), int(shift), pixels)
+            multiplier, shift = mean_multiplier(float(scale) / float(result_scale), pixels)
             bias, offset, (low, high) = -zero_point * pixels, None, (-128, 127)
         else:
             self._hands_on(given)
@@ -319,8 +321,6 @@ class _Lowering:
             multiplier, shift = average_multiplier(kernel[0] * kernel[1]), 0
             # The kernel divides sums of stored values, zero point and all.
             bias, offset, (low, high) = 0, 0, self._range(given)
-        if len(given.result.shape) == 2:
-            raise _HostError("it drops the axes of its pixels")
         pool = AvgPool(
             name=name,
             input=self._graph.value_of[given.sources[0]],
@@ -328,9 +328,16 @@ class _Lowering:
             kernel=(kernel[0], kernel[1]),
             stride=stride,
         )
-        sums = self._sums(name, nchw(given.result.shape)[1:])
+        shape = nchw(given.result.shape)[1:]
+        sums = self._sums(name, shape if len(shape) == 3 else (*shape, 1, 1))
         post = self._requantize(operator, sums, multiplier, shift, low, high, bias=bias, offset=offset)
-        return self._piece(given.sources, operator.output, (pool, post), (sums,))
+        if len(shape) == 3:
+            return self._piece(given.sources, operator.output, (pool, post), (sums,))
+        result = self._tensor(operator.output)
+        pixel = replace(result, name=f"{name}.pixel", shape=sums.shape)
+        flatten = Flatten(name=f"{name}.flatten", input=pixel.name, output=result.name)
+        layers = pool, replace(post, output=pixel.name), flatten
+        return self._piece(given.sources, operator.output, layers, (sums, pixel))
 
     def _add(self, operator: TfliteOperator, given: Operands) -> Piece:
         name = self._graph.name_of[operator.index]
@@ -461,15 +468,3 @@ def _one_scale(tensor: TfliteTensor) -> tuple[np.float32, int]:
     if tensor.scales is None or tensor.zero_points is None or tensor.scales.size != 1:
         raise _HostError(f"tensor {tensor.name!r:.60} has no scale")
     return tensor.scales[0], int(tensor.zero_points[0])
-
-
-def _mean_multiplier(multiplier: int, shift: int, pixels: int) -> tuple[int, int]:
-    """(multiplier, right shift) of a MEAN, one multiplier for rescaling and division, as the kernel cuts it.
-
-    Source: tensorflow/lite/kernels/internal/reference/reduce.h, QuantizedMeanOrSum.
-    """
-    if multiplier == IDENTITY:
-        multiplier, shift = 1 << 30, -1
-    extra = min(pixels.bit_length() - 1, 32, 31 - shift)
-    multiplier, shift = (multiplier << extra) // pixels, shift + extra
-    return (IDENTITY, 0) if shift < 0 else (multiplier, shift)

@@ -240,7 +240,7 @@ def mean_pixels(
         )
     channels = source.shape[3]
     _expect(operator, result, (1, 1, 1, channels) if operator.options["KeepDims"] else (1, channels))
-    return source.shape[1] * source.shape[2]
+    return math.prod(source.shape[1:3])
 
 
 def concat_axis(operator: TfliteOperator, sources: list[TfliteTensor], result: TfliteTensor) -> int:
@@ -250,7 +250,7 @@ def concat_axis(operator: TfliteOperator, sources: list[TfliteTensor], result: T
         ValueError: shapes that don't fit, or the batch axis; names the operator.
     """
     size = len(result.shape)
-    axis = operator.options["Axis"]
+    axis = int(operator.options["Axis"])
     axis = axis + size if axis < 0 else axis
     if not 1 <= axis < size or any(len(tensor.shape) != size for tensor in sources):
         raise ValueError(f"{operator}: it can't join {[t.shape for t in sources]!s:.120} along axis {axis}")

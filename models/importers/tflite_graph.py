@@ -58,6 +58,8 @@ class TfliteGraph:
         self._constants: dict[str, NDArray[Any]] = {}
         self._values: dict[str, Value] = {}
         self._taken: set[str] = set()
+        stored = sum(tensor.data.nbytes for tensor in file.tensors if tensor.data is not None)
+        self._left = 8 * stored + (1 << 20)
         self.value_of: dict[int, str] = {}
         """The graph's value by number of the file's tensor, of activations only."""
         self.name_of: dict[int, str] = {}
@@ -108,6 +110,9 @@ class TfliteGraph:
         values = np.ascontiguousarray(array, dtype=np.float32 if isinstance(array, float) else None)
         if np.ndim(array) == 0:
             values = values.reshape(())
+        self._left -= values.nbytes
+        if self._left < 0:
+            raise ValueError("its operators share constants so often that they would fill the memory")
         name = self._made(wanted, values.shape, values.dtype)
         self._constants[name] = values.astype(values.dtype.newbyteorder("="), copy=False)
         return name
@@ -356,14 +361,7 @@ class TfliteGraph:
     ) -> str:
         if math.prod(source.shape) != math.prod(result.shape):
             raise ValueError(f"{operator}: {source.shape} can't become {result.shape}")
-        same = (source.scales is None) == (result.scales is None) and (
-            source.scales is None
-            or (
-                np.array_equal(source.scales, result.scales)
-                and np.array_equal(source.zero_points, result.zero_points)
-            )
-        )
-        if not same:
+        if _steps_of(source) != _steps_of(result):
             raise ValueError(f"{operator}: its input and result must share scale and zero point")
         number = operator.inputs[0]
         value = self.value_of.get(number)
@@ -388,3 +386,10 @@ class TfliteGraph:
         wanted = self._constant(f"{name}.shape", np.array(shape, np.int64))
         output = f"{name}.flat", shape, dtype
         return self._node("Reshape", self._unique(f"{name}.reshape"), (value, wanted), output)
+
+
+def _steps_of(tensor: TfliteTensor) -> tuple[list[float], list[int]]:
+    """(scales, zero points), empty where there are none."""
+    if tensor.scales is None or tensor.zero_points is None:
+        return [], []
+    return tensor.scales.tolist(), tensor.zero_points.tolist()

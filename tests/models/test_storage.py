@@ -119,10 +119,10 @@ def test_missing_foreign_and_newer_files_say_what_they_are(tmp_path: Path) -> No
     assert "no Bitwright network" in refusal(path)
     path = saved(tmp_path)
     data = bytearray(path.read_bytes())
-    for version in (0, 3):
+    for version in (0, 4):
         data[8] = version
         path.write_bytes(data)
-        assert f"format version {version}; this release reads 1 to 2" in refusal(path)
+        assert f"format version {version}; this release reads 1 to 3" in refusal(path)
 
 
 def _payload(header: dict[str, Any], **changes: Any) -> None:
@@ -217,7 +217,7 @@ def test_a_file_of_version_1_still_loads(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert run_reference(network, random_input(network, 0, 2)).tolist() == [[10, 12], [-6, -3]]
     newer = load_network(saved(tmp_path, network))
-    assert (tmp_path / "net.bw").read_bytes()[8] == 2
+    assert (tmp_path / "net.bw").read_bytes()[8] == 3
     assert run_reference(newer, random_input(network, 0, 2)).tolist() == [[10, 12], [-6, -3]]
 
 
