@@ -7,11 +7,14 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from ..numerics import Rounding, rescale
+
 __all__ = [
     "AVERAGE_PIXELS",
     "IDENTITY",
     "activation_range",
     "average_multiplier",
+    "linear_multiplier",
     "multipliers",
     "tflite_multiplier",
 ]
@@ -64,6 +67,37 @@ def mean_multiplier(real: float, pixels: int) -> tuple[int, int]:
     if (multiplier, left) == (1 << 30, 1):
         return IDENTITY, 0
     return _core_shift(real / pixels, multiplier, left)
+
+
+def linear_multiplier(real: float, sums: tuple[int, int], results: tuple[int, int]) -> tuple[int, int]:
+    """(multiplier, right shift) with which TFLITE_SINGLE rounds as the kernel of linear layers does.
+
+    LiteRT's reference kernel of FULLY_CONNECTED, unlike all its others, multiplies in float64 and rounds half
+    away from zero (measured with LiteRT 2.3, see tests/models/test_tflite_operators.py). Both ways never
+    decrease from one sum to the next, so they are equal for every sum if they are equal on both sides of
+    each of the steps between results: that is checked here, so the multiplier is proved.
+
+    Args:
+        real: the factor.
+        sums: the least and greatest sum that the layer can reach.
+        results: the clamp, without the zero point.
+
+    Raises:
+        ValueError: the factor is above 1, or no multiplier gives all sums their result.
+    """
+    multiplier, shift = tflite_multiplier(real)
+    steps = np.arange(results[0], results[1]) + 0.5
+    around = np.clip(np.floor(steps / real), *sums)[:, None] + np.arange(-2, 4)
+    points = np.clip(np.append(around.ravel(), sums), *sums)
+    exact = points * real
+    wanted = np.clip(np.copysign(np.floor(np.abs(exact) + 0.5), exact), *results)
+    for candidate in (multiplier, multiplier + 1, multiplier - 1):
+        if not 0 <= candidate < 1 << 31:
+            continue
+        found = rescale(points.astype(np.int64), candidate, shift, Rounding.TFLITE_SINGLE)
+        if np.array_equal(np.clip(found, *results), wanted):
+            return candidate, shift
+    raise ValueError(f"no multiplier of 31 bits rounds its sums by {real:.6g} as its kernel does")
 
 
 def _core_shift(real: float, multiplier: int, left: int) -> tuple[int, int]:

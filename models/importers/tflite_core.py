@@ -9,12 +9,19 @@ from typing import Any
 
 import numpy as np
 
+from ..bounds import dot_range
 from ..formats import Format
 from ..layers import Add, AvgPool, Concat, Conv, Flatten, Layer, Linear, MaxPool, Relu, Requantize
 from ..numerics import Rounding
 from ..tensor import Tensor
 from ..weights import WeightRecord
-from .tflite_arithmetic import activation_range, average_multiplier, mean_multiplier, multipliers
+from .tflite_arithmetic import (
+    activation_range,
+    average_multiplier,
+    linear_multiplier,
+    mean_multiplier,
+    multipliers,
+)
 from .tflite_file import TfliteFile, TfliteOperator, TfliteTensor
 from .tflite_geometry import (
     Operands,
@@ -34,7 +41,7 @@ __all__ = ["HARDWARE", "Piece", "lower_operators"]
 HARDWARE: Mapping[str, tuple[str, str]] = {
     "CONV_2D": ("dense or grouped convolution", "TFLITE_DOUBLE, a multiplier a channel"),
     "DEPTHWISE_CONV_2D": ("lane-wise convolution", "TFLITE_DOUBLE, a multiplier a channel"),
-    "FULLY_CONNECTED": ("linear layer", "TFLITE_SINGLE"),
+    "FULLY_CONNECTED": ("linear layer", "TFLITE_SINGLE, proved equal to half away from zero in float64"),
     "MAX_POOL_2D": ("pool, in the pass before it where windows lie side by side", "none"),
     "AVERAGE_POOL_2D": ("lane-wise sum; on the host where padded", "half away from zero"),
     "MEAN": ("lane-wise sum over the whole picture", "TFLITE_DOUBLE"),
@@ -247,14 +254,10 @@ class _Lowering:
         if weights.zero_points.any():
             raise _HostError("its weights have a zero point other than 0")
         scale, zero_point = _one_scale(self._file.tensors[given.sources[0]])
-        result_scale, _ = _one_scale(given.result)
-        if operator.kind == "FULLY_CONNECTED" and weights.scales.size == 1:
-            products = np.float64(scale * weights.scales)  # in float32, as the kernel does
-        else:
-            products = np.float64(scale) * np.float64(weights.scales)
+        result_scale, result_zero = _one_scale(given.result)
+        products = np.float64(scale) * np.float64(weights.scales)
         outputs = len(values)
-        reals = np.broadcast_to(products / np.float64(result_scale), outputs)
-        multiplier, shift = multipliers(reals)
+        reals = products / np.float64(result_scale)
         total = -zero_point * values.reshape(outputs, -1).astype(np.int64).sum(axis=1)
         if bias is not None:
             assert bias.data is not None
@@ -269,9 +272,24 @@ class _Lowering:
             bias=total,
         )
         low, high = self._range(given)
-        # Measured: LiteRT's reference kernel of linear layers rounds once, all its others twice.
-        rounding = Rounding.TFLITE_SINGLE if operator.kind == "FULLY_CONNECTED" else Rounding.TFLITE_DOUBLE
-        return record, self._requantize(operator, sums, multiplier, shift, low, high, rounding=rounding)
+        if operator.kind != "FULLY_CONNECTED":
+            multiplier, shift = multipliers(reals)
+            return record, self._requantize(operator, sums, multiplier, shift, low, high)
+        least, most = (ends + record.bias_or_zero for ends in dot_range(record.values, _INT8))
+        if reals.size == 1:
+            least, most = least.min(keepdims=True), most.max(keepdims=True)
+        if int(least.min()) < -(1 << 31) or int(most.max()) >= 1 << 31:
+            raise _HostError("its sums pass 32 bits")
+        limits = low - result_zero, high - result_zero
+        pairs = np.array(
+            [
+                linear_multiplier(float(real), (int(first), int(last)), limits)
+                for real, first, last in zip(reals, least, most, strict=True)
+            ]
+        )
+        return record, self._requantize(
+            operator, sums, pairs[:, 0], pairs[:, 1], low, high, rounding=Rounding.TFLITE_SINGLE
+        )
 
     def _requantize(
         self,
