@@ -101,8 +101,7 @@ def run_layer(network: Network, layer: Layer, *inputs: NDArray[Any]) -> NDArray[
         if isinstance(layer, Conv):
             acc = _conv(layer, x, weights, network.pad_value(layer), bound)
         else:
-            dtype = _exact_type(bound)
-            acc = (x.astype(dtype) @ weights.astype(dtype).T).astype(_sum_type(bound))
+            acc = _matmul(x, weights.T, bound).astype(_sum_type(bound))
         if acc.dtype == np.int32 and bound + int(np.abs(bias.astype(np.int64)).max()) <= _INT32_MAX:
             acc += _by_channel(bias, acc)
             return acc
@@ -180,6 +179,12 @@ def _exact_type(bound: int) -> type[Any]:
     return np.float32 if bound < 1 << 24 else np.float64 if bound < 1 << 53 else np.int64
 
 
+def _matmul(weights: NDArray[Any], columns: NDArray[Any], bound: int) -> NDArray[Any]:
+    """The products weights @ columns, exactly, none above `bound`, leading axes a stack; of `_exact_type`."""
+    dtype = _exact_type(bound)
+    return np.asarray(weights.astype(dtype, copy=False) @ columns.astype(dtype, copy=False))
+
+
 def _sum_type(bound: int) -> type[Any]:
     return np.int32 if bound <= _INT32_MAX else np.int64
 
@@ -204,7 +209,7 @@ def _conv(layer: Conv, x: NDArray[Any], weights: NDArray[Any], pad_value: int, b
             y, col = fy * dy, fx * dx
             taps[:, fy, fx] = part[:, :, y : y + (oy - 1) * sy + 1 : sy, col : col + (ox - 1) * sx + 1 : sx]
         columns = taps.reshape(layer.groups, depth * fy_count * fx_count, -1)
-        sums = (matrices @ columns).reshape(outputs, part.shape[1], oy, ox)
+        sums = _matmul(matrices, columns, bound).reshape(outputs, part.shape[1], oy, ox)
         acc[start : start + step] = sums.transpose(1, 0, 2, 3)
     return acc
 

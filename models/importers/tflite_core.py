@@ -257,7 +257,7 @@ class _Lowering:
         result_scale, result_zero = _one_scale(given.result)
         products = np.float64(scale) * np.float64(weights.scales)
         outputs = len(values)
-        reals = products / np.float64(result_scale)
+        reals = np.asarray(products / np.float64(result_scale))
         total = -zero_point * values.reshape(outputs, -1).astype(np.int64).sum(axis=1)
         if bias is not None:
             assert bias.data is not None

@@ -107,9 +107,7 @@ class TfliteGraph:
         return name
 
     def _constant(self, wanted: str, array: NDArray[Any] | float) -> str:
-        values = np.ascontiguousarray(array, dtype=np.float32 if isinstance(array, float) else None)
-        if np.ndim(array) == 0:
-            values = values.reshape(())
+        values = np.array(array, dtype=np.float32 if isinstance(array, float) else None, order="C")
         self._left -= values.nbytes
         if self._left < 0:
             raise ValueError("its operators share constants so often that they would fill the memory")
