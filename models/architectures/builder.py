@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..graph import Graph, Node, Value
+from ..graph.shapes import ShapeTracker
 
 __all__ = ["Builder"]
-
-_FLOAT = np.dtype(np.float32)
 
 _Pad = int | tuple[int, int, int, int]
 _OnWeights = Callable[[str], str]
@@ -44,7 +43,8 @@ class Builder:
         self._rng = None if seed is None else np.random.default_rng(seed)
         self._nodes: list[Node] = []
         self._constants: dict[str, NDArray[Any]] = {}
-        self._values = {"input": Value(name="input", shape=(1, *shape), dtype=_FLOAT)}
+        self._tracker = ShapeTracker()
+        self._tracker.add_value(Value(name="input", shape=(1, *shape), dtype=np.dtype(np.float32)))
         self._numbers: dict[str, int] = {}
 
     def graph(self, *outputs: str) -> Graph:
@@ -56,12 +56,12 @@ class Builder:
             outputs=outputs,
             nodes=tuple(self._nodes),
             constants=self._constants,
-            values=self._values,
+            values=self._tracker.values,
         )
 
     def shape(self, value: str) -> tuple[int, ...]:
         """The shape of a value, with the batch axis."""
-        return self._values[value].shape
+        return self._tracker.values[value].shape
 
     # Layers with weights
 
@@ -249,8 +249,8 @@ class Builder:
         return self._constant(name, np.broadcast_to(np.float32(value), shape))
 
     def _constant(self, name: str, array: NDArray[Any] | np.generic) -> str:
-        self._constants[name] = np.asanyarray(array)
-        self._values[name] = Value(name=name, shape=array.shape, dtype=array.dtype)
+        self._constants[name] = values = np.asarray(array)
+        self._tracker.add_value(Value(name=name, shape=values.shape, dtype=values.dtype), values)
         return name
 
     def _number(self, word: str) -> str:
@@ -273,30 +273,5 @@ class Builder:
         name = name or self._number(op.lower())
         node = Node(op=op, name=name, inputs=tuple(operands), outputs=(name,), attributes=attributes or {})
         self._nodes.append(node)
-        self._values[name] = Value(name=name, shape=self._made(node), dtype=_FLOAT)
+        self._tracker.add_node(node)
         return name
-
-    def _made(self, node: Node) -> tuple[int, ...]:
-        shapes = [self.shape(name) for name in node.inputs]
-        first = shapes[0]
-        at = node.attributes
-        if "kernel_shape" in at:
-            (ky, kx), (sy, sx), (top, left, bottom, right) = at["kernel_shape"], at["strides"], at["pads"]
-            height, width = first[2:]
-            made = ((height + top + bottom - ky) // sy + 1, (width + left + right - kx) // sx + 1)
-            return (1, shapes[1][0] if node.op == "Conv" else first[1], *made)
-        if node.op == "Gemm":
-            return (1, shapes[1][0])
-        if node.op == "GlobalAveragePool":
-            return (*first[:2], 1, 1)
-        if node.op == "Flatten":
-            return (1, math.prod(first))
-        if node.op == "Concat":
-            return (1, sum(shape[1] for shape in shapes), *first[2:])
-        if node.op == "Pad":
-            return (1, first[1] + int(self._constants[node.inputs[1]].sum()), *first[2:])
-        if node.op == "Reshape":
-            return tuple(int(n) for n in self._constants[node.inputs[1]])
-        if node.op == "Transpose":
-            return tuple(first[axis] for axis in at["perm"])
-        return first

@@ -7,13 +7,16 @@ from .model import Code, CoreStep, HostStep, Model
 from .onnx_file import load_onnx
 from .quantised import lower_graph
 from .run import run_model, trace_model
+from .torch_program import import_torch, load_torch
 
 __all__ = [
     "Code",
     "CoreStep",
     "HostStep",
     "Model",
+    "import_torch",
     "load_onnx",
+    "load_torch",
     "lower_graph",
     "run_model",
     "trace_model",
