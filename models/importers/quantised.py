@@ -70,6 +70,7 @@ class _Cut:
     value: str
     tensor: str
     layers: list[Layer]
+    """Without what brings sums out as they are."""
 
 
 def lower_graph(graph: Graph) -> Model:
@@ -179,7 +180,8 @@ class _Partition:
                     continue
             else:
                 continue
-            layers = walk.draft.needed(tensor)
+            source = tensor if isinstance(state, Stored) else state.base.tensor
+            layers = walk.draft.needed(source)
             works = any(isinstance(layer, Conv | Linear) for layer in layers)
             if works and (best is None or len(layers) > len(best.layers)):
                 best = _Cut(value=value, tensor=tensor, layers=layers)

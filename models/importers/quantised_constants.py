@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph import Graph, Node
-from ..graph.evaluate import run_node
+from ..graph import Graph, Node, run_node
 from .quantised_values import Fixed, NotLowered
 
 __all__ = ["along_axis", "fixed_constants", "whole"]

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph import Node
-from ..graph.evaluate import run_node
+from ..graph import Node, run_node
 from ..layers import Add, AvgPool, Relu, Requantize, Thresholds
 from ..numerics import Rounding, quantize_multiplier, requantize, rescale
 from .quantised_draft import Draft, DraftTensor

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..graph import Graph
-from ..graph.evaluate import run_graph
+from ..graph import Graph, run_graph, run_node
 from ..reference import run_reference, trace_reference
 from .model import CoreStep, HostStep, Model
 
@@ -22,8 +21,12 @@ def run_model(model: Model, inputs: Mapping[str, ArrayLike]) -> dict[str, NDArra
     Raises:
         ValueError: an input is missing, unknown or of another shape, or a node can't run; names it.
     """
-    values = _run(model, inputs)
-    return {name: values[name] for name in model.graph.outputs}
+    values, constants = _run(model, inputs), _constants(model)
+    examples = len(next(iter(values.values()), np.empty(1)))
+    return {
+        name: values[name] if name in values else np.repeat(constants[name], examples, axis=0)
+        for name in model.graph.outputs
+    }
 
 
 def trace_model(model: Model, inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
@@ -56,28 +59,47 @@ def _run(
         values[name] = array.astype(value.dtype)
     if len({len(array) for array in values.values()}) > 1:
         raise ValueError("all inputs must have as many examples")
+    constants = _constants(model)
     for step in model.steps:
         if step is until:
             break
         if isinstance(step, HostStep):
-            values.update(_host(graph, step, values))
+            values.update(_host(graph, step, values, constants))
         else:
             values.update(_core(graph, step, values, inner))
     return values
 
 
-def _host(graph: Graph, step: HostStep, values: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """What the nodes of a step make that others, or the graph's user, may want."""
-    made = [name for node in step.nodes for name in node.outputs if name]
-    taken = dict.fromkeys(name for node in step.nodes for name in node.inputs if name)
-    constants = {name: graph.constants[name] for name in taken if name in graph.constants}
+def _constants(model: Model) -> dict[str, NDArray[Any]]:
+    """The graph's constants, and what nodes of the host make of them alone: they have no batch axis."""
+    constants = dict(model.graph.constants)
+    for step in model.steps:
+        for node in step.nodes if isinstance(step, HostStep) else ():
+            if all(not name or name in constants for name in node.inputs):
+                results = run_node(node, [constants[name] if name else None for name in node.inputs])
+                constants.update(zip(node.outputs, results, strict=False))
+    return constants
+
+
+def _host(
+    graph: Graph, step: HostStep, values: Mapping[str, NDArray[Any]], known: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """What the nodes of a step make that other steps, or the graph's user, take."""
+    nodes = [node for node in step.nodes if node.outputs[0] not in known]
+    if not nodes:
+        return {}
+    made = [name for node in nodes for name in node.outputs if name]
+    taken = dict.fromkeys(name for node in nodes for name in node.inputs if name)
+    own = {node.name for node in nodes}
+    others = {name for node in graph.nodes if node.name not in own for name in node.inputs}
+    constants = {name: known[name] for name in taken if name in known}
     sources = [name for name in taken if name not in constants and name not in made]
     part = Graph(
         name=graph.name,
         source=graph.source,
         inputs=tuple(sources),
-        outputs=tuple(made),
-        nodes=step.nodes,
+        outputs=tuple(name for name in made if name in others or name in graph.outputs),
+        nodes=tuple(nodes),
         constants=constants,
         values={name: graph.values[name] for name in (*sources, *made, *constants)},
     )
