@@ -68,8 +68,10 @@ def _dequantize_linear(node: Node, x: Operands) -> Array:
     return np.asarray(centred.astype(np.float32) * scale, x[1].dtype)
 
 
-def _centred(x: Array, zero: Array | None, shape: Sequence[int] = ()) -> Array:
-    """Stored integers without their zero point, in int64; `shape` spreads a zero point a channel."""
+def _centred(x: Array, zero: Array | None, shape: Sequence[int] = (-1,)) -> Array:
+    """Stored integers without their zero point, in int64; `shape` spreads a zero point a channel, by
+    default along the last axis.
+    """
     if zero is None:
         return x.astype(np.int64)
     spread = zero.reshape(()) if zero.size == 1 else zero.reshape(shape)
