@@ -12,8 +12,9 @@ CODE := $(ROOMS) tests examples benchmarks
 CASES ?= 560
 SEED ?= 0
 JOBS ?= 2
+FILES ?= 2000
 
-.PHONY: help demo test test-all check wheel-check verify-all bench clean
+.PHONY: help demo test test-all check wheel-check verify-all bench fuzz clean
 
 help:
 	@echo "make demo        trains, simulates, verifies and places a small network; build/demo/report.html"
@@ -21,6 +22,7 @@ help:
 	@echo "make test-all    the slow tests too, and the wheel in a clean environment"
 	@echo "make verify-all  CASES=$(CASES) random networks on random machines: reference, model and RTL"
 	@echo "make bench       the cycle model's speed beside the RTL's"
+	@echo "make fuzz        FILES=$(FILES) damaged model files: each is read, or refused by one line"
 	@echo "make clean       removes build/, dist/ and .venv"
 
 $(STAMP): pyproject.toml constraints.txt
@@ -66,6 +68,9 @@ verify-all: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/model_speed.py
+
+fuzz: $(STAMP)
+	$(BIN)/python tests/fuzz/fuzz_drive.py --count $(FILES) --seed $(SEED)
 
 clean:
 	rm -rf build dist $(VENV) *.egg-info

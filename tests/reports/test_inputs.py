@@ -5,14 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bitwright.models.network import Network
+from bitwright.models.importers.load import network_model
+from bitwright.models.importers.model import Model
 from bitwright.models.zoo import random_network
 from bitwright.reports.inputs import load_images
 
 
 @pytest.fixture(scope="module")
-def network() -> Network:
-    return random_network(0)
+def network() -> Model:
+    return network_model(random_network(0))
 
 
 def header(shape: tuple[int, ...]) -> bytes:
@@ -37,16 +38,16 @@ class Trap:
         return os.mkdir, (str(self.folder),)
 
 
-def test_images_of_either_memory_order_come_back(tmp_path: Path, network: Network) -> None:
-    shape = network.tensors[network.input].shape
+def test_images_of_either_memory_order_come_back(tmp_path: Path, network: Model) -> None:
+    shape = network.graph.values[network.graph.inputs[0]].shape[1:]
     images = np.random.default_rng(0).integers(-128, 128, (2, *shape)).astype(np.int16)
     np.savez_compressed(tmp_path / "c.npz", x=images)
     np.savez(tmp_path / "f.npz", x=np.asfortranarray(images))
     for name in ("c.npz", "f.npz"):
-        assert np.array_equal(load_images(tmp_path / name, network), images)
+        assert np.array_equal(load_images(tmp_path / name, network).x, images)
 
 
-def test_an_object_array_is_refused_and_not_unpickled(tmp_path: Path, network: Network) -> None:
+def test_an_object_array_is_refused_and_not_unpickled(tmp_path: Path, network: Model) -> None:
     trap = tmp_path / "trap"
     np.savez(tmp_path / "x.npz", x=np.array([Trap(trap)], dtype=object))
     with pytest.raises(ValueError, match=r"x\.npz: a value of `x` must be an integer, not object"):
@@ -66,7 +67,7 @@ def test_an_object_array_is_refused_and_not_unpickled(tmp_path: Path, network: N
     ],
 )
 def test_a_damaged_array_is_one_line_that_names_the_file(
-    tmp_path: Path, network: Network, data: bytes, fault: str
+    tmp_path: Path, network: Model, data: bytes, fault: str
 ) -> None:
     path = archive(tmp_path / "x.npz", data)
     with pytest.raises(ValueError, match=fault) as caught:
@@ -75,7 +76,7 @@ def test_a_damaged_array_is_one_line_that_names_the_file(
 
 
 @pytest.mark.parametrize("data", [b"", b"hi", b"PK\x03\x04" + b"a" * 100])
-def test_a_file_that_is_no_archive_is_named(tmp_path: Path, network: Network, data: bytes) -> None:
+def test_a_file_that_is_no_archive_is_named(tmp_path: Path, network: Model, data: bytes) -> None:
     path = tmp_path / "x.npz"
     path.write_bytes(data)
     with pytest.raises(ValueError, match=r"not an \.npz file") as caught:
@@ -83,6 +84,6 @@ def test_a_file_that_is_no_archive_is_named(tmp_path: Path, network: Network, da
     assert str(path) in str(caught.value)
 
 
-def test_an_archive_without_x_says_what_it_has(tmp_path: Path, network: Network) -> None:
-    with pytest.raises(ValueError, match="no array `x`; it has y"):
+def test_an_archive_without_x_says_what_it_has(tmp_path: Path, network: Model) -> None:
+    with pytest.raises(ValueError, match="no array `x` and no `x_test`; it has y"):
         load_images(archive(tmp_path / "x.npz", header((1,)), "y.npy"), network)
