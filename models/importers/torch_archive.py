@@ -97,7 +97,7 @@ class _Reader:
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
         self._members: dict[str, zipfile.ZipInfo] = {}
-        self._bytes: dict[str, bytes] = {}
+        self._bytes: dict[str, bytearray] = {}
         for member in archive.infolist():
             # The folder on top is called as the file was when it was written.
             path = member.filename.partition("/")[2] or member.filename
@@ -105,14 +105,15 @@ class _Reader:
                 raise ValueError(f"its part {path!r:.80} stands twice")
             self._members[path] = member
 
-    def _read(self, path: str) -> bytes:
+    def _read(self, path: str) -> bytearray:
+        """A part of the archive; arrays over it can be written, which torch asks of what it is lent."""
         if path not in self._members:
             raise ValueError(f"it lacks the part {path!r:.80}")
         member = self._members[path]
         if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
             raise ValueError(f"its part {path!r:.80} is compressed, which torch.export.save never does")
         if path not in self._bytes:
-            self._bytes[path] = self._archive.read(member)
+            self._bytes[path] = bytearray(self._archive.read(member))
         return self._bytes[path]
 
     def _json(self, path: str) -> Any:
@@ -200,9 +201,7 @@ class _Reader:
         flat = np.frombuffer(data, dtype, stored)[offset:]
         if dtype.kind == "b" and flat.view(np.uint8).max() > 1:
             raise ValueError(f"{name!r:.80} holds bytes other than 0 and 1")
-        return np.lib.stride_tricks.as_strided(
-            flat, sizes, [step * dtype.itemsize for step in strides], writeable=False
-        )
+        return np.lib.stride_tricks.as_strided(flat, sizes, [step * dtype.itemsize for step in strides])
 
 
 def _text(value: Any) -> str:

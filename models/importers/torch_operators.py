@@ -317,7 +317,7 @@ def _clip(low_key: str, high_key: str, low_default: Any, high_default: Any) -> _
             bound = call.arguments.get(key, default) if key else default
             if bound is None:
                 bounds.append("")
-            elif isinstance(bound, bool) or not isinstance(bound, int | float):
+            elif isinstance(bound, bool) or not isinstance(bound, int | float) or math.isnan(bound):
                 raise ValueError(f"a bound must be a number, not {bound!r:.40}")
             else:
                 bounds.append(low.constant(call, word, bound, low.dtype(x)))

@@ -1,7 +1,6 @@
 import math
 from collections.abc import Callable
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,17 +8,8 @@ import onnx
 import pytest
 from bitwright.models.architectures import ARCHITECTURES, architecture
 from bitwright.models.architectures.builder import Builder
-from bitwright.models.graph import Graph, Node
+from bitwright.models.graph import Graph, Node, layer_counts
 from onnx import helper, shape_inference
-
-SHARED = Path(__file__).resolve().parents[3] / "shared"
-
-
-def shared(path: str) -> Path:
-    """A file of the real data beside the repository."""
-    if not (SHARED / path).is_file():
-        pytest.skip(f"needs ../shared/{path}")
-    return SHARED / path
 
 
 def shape_of(graph: Graph, node: Node, operand: int) -> tuple[int, ...]:
@@ -68,6 +58,14 @@ PARAMETERS = {
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameters_are_the_published_count(name: str) -> None:
     assert total(architecture(name), parameters_of) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_layer_counts_agree_with_this_files_own(name: str) -> None:
+    graph = architecture(name)
+    rows = layer_counts(graph)
+    assert sum(row.macs for row in rows) == total(graph, macs_of)
+    assert sum(row.parameters for row in rows) == total(graph, parameters_of)
 
 
 MEGA_MACS = {

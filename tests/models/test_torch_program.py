@@ -412,7 +412,7 @@ def test_cut_and_flipped_files_are_refused_in_one_line_or_read(archive: bytes, t
     rng = np.random.default_rng(7)
     path = tmp_path / "net.pt2"
     refused = 0
-    for case in range(200):
+    for case in range(120):
         data = bytearray(archive[: int(rng.integers(len(archive)))] if case % 4 == 0 else archive)
         for _ in range(int(rng.integers(1, 4))):
             if data:
@@ -423,7 +423,7 @@ def test_cut_and_flipped_files_are_refused_in_one_line_or_read(archive: bytes, t
         except ImportModelError as fault:
             assert "\n" not in str(fault) and str(fault).startswith(f"{path}: ")
             refused += 1
-    assert refused >= 50  # every file that was cut
+    assert refused >= 30  # every file that was cut
 
 
 def test_damaged_programs_with_right_checksums_are_refused_in_one_line(
@@ -431,7 +431,7 @@ def test_damaged_programs_with_right_checksums_are_refused_in_one_line(
 ) -> None:
     rng = np.random.default_rng(8)
     refused = 0
-    for _ in range(200):
+    for _ in range(120):
 
         def damage(name: str, data: bytes) -> bytes:
             if name not in (MODEL, WEIGHTS):

@@ -1,16 +1,29 @@
 import io
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from bitwright.models.architectures import load_weights
+import torch
+from bitwright.models.architectures import architecture, load_weights
 from bitwright.models.architectures.builder import Builder
-from bitwright.models.graph import Graph
+from bitwright.models.graph import Graph, run_graph
 from bitwright.models.storage import ImportModelError
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
+from torch.nn import functional as F  # noqa: N812
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+
+
+def shared(path: str) -> Path:
+    """A file of the real data beside the repository."""
+    if not (SHARED / path).is_file():
+        pytest.skip(f"needs ../shared/data/{path}")
+    return SHARED / path
+
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -124,3 +137,106 @@ def test_other_files_are_refused_by_their_suffix(tmp_path: Path) -> None:
     assert refusal(tmp_path / "w.pth") == "weights are read from .safetensors and .npz, not from '.pth'"
     assert refusal(tmp_path / "w.npz") == "No such file or directory"
     assert refusal(tmp_path / "w.safetensors") == "there is no such file"
+
+
+# Weights that others trained; figures of ../shared/data/README.md
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """torch on one thread: the layers are too small for two."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def classes(graph: Graph, images: NDArray[np.float32]) -> NDArray[Any]:
+    (scores,) = run_graph(graph, {"input": images}).values()
+    return scores.argmax(axis=1)
+
+
+def mnist(count: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    with np.load(shared("mnist.npz")) as data:
+        return (data["x_test"][:count, None] / np.float32(256)).astype(np.float32), data["y_test"][:count]
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "percent"),
+    [
+        ("lenet300", "lenet300100_original", 2.28),
+        ("lenet300", "lenet300100_sparse", 1.99),
+        pytest.param("lenet5", "lenet5_original", 0.91, marks=pytest.mark.slow),
+        pytest.param("lenet5", "lenet5_sparse", 0.91, marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.usefixtures("one_thread")
+def test_lenets_err_as_published_on_mnist(name: str, file: str, percent: float) -> None:
+    graph = load_weights(architecture(name), shared(f"models/dns_lenet/{file}.npz"))
+    images, labels = mnist(10_000)
+    wrong = np.count_nonzero(classes(graph, images) != labels)
+    assert wrong == round(100 * percent)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_lenet5_scores_as_torch_computes_them() -> None:
+    graph = load_weights(architecture("lenet5"), shared("models/dns_lenet/lenet5_original.npz"))
+    images, _ = mnist(50)
+    w = {name: torch.from_numpy(array) for name, array in graph.constants.items()}
+    x = torch.from_numpy(images)
+    for layer in ("conv1", "conv2"):
+        x = F.max_pool2d(F.conv2d(x, w[f"{layer}.weight"], w[f"{layer}.bias"]), 2)
+    x = F.relu(F.linear(x.flatten(1), w["ip1.weight"], w["ip1.bias"]))
+    expected = F.softmax(F.linear(x, w["ip2.weight"], w["ip2.bias"]), 1)
+    (scores,) = run_graph(graph, {"input": images}).values()
+    np.testing.assert_allclose(scores, expected.numpy(), rtol=1e-4, atol=1e-7)
+
+
+def cifar10(count: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    """Normalised as akamaster/pytorch_resnet_cifar10 does, by ImageNet's mean and deviation."""
+    with np.load(shared("cifar10_10k_2k.npz")) as data:
+        images, labels = data["x_test"][:count] / 255, data["y_test"][:count]
+    normal = (images - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    return normal.transpose(0, 3, 1, 2).astype(np.float32), labels
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
+def test_resnet20_names_91_05_percent_of_cifar10_right() -> None:
+    graph = load_weights(architecture("resnet20"), shared("models/resnet_cifar10/resnet20.npz"))
+    images, labels = cifar10(2_000)
+    assert np.count_nonzero(classes(graph, images) == labels) == 1_821
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_resnet20_scores_as_torch_computes_them() -> None:
+    graph = load_weights(architecture("resnet20"), shared("models/resnet_cifar10/resnet20.npz"))
+    images, labels = cifar10(60)
+    w = {name: torch.from_numpy(array) for name, array in graph.constants.items() if array.dtype.kind == "f"}
+
+    def conv_norm(x: torch.Tensor, conv: str, norm: str, stride: int = 1) -> torch.Tensor:
+        y = F.conv2d(x, w[f"{conv}.weight"], None, stride, 1)
+        parts = [w[f"{norm}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]
+        return F.batch_norm(y, *parts)
+
+    x = F.relu(conv_norm(torch.from_numpy(images), "conv1", "bn1"))
+    for stage in (1, 2, 3):
+        for block in range(3):
+            at, stride = f"layer{stage}.{block}", 2 if stage > 1 and block == 0 else 1
+            y = F.relu(conv_norm(x, f"{at}.conv1", f"{at}.bn1", stride))
+            y = conv_norm(y, f"{at}.conv2", f"{at}.bn2")
+            if stride == 2:
+                x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, x.shape[1] // 2, x.shape[1] // 2))
+            x = F.relu(y + x)
+    expected = F.linear(x.mean((2, 3)), w["linear.weight"], w["linear.bias"])
+    (scores,) = run_graph(graph, {"input": images}).values()
+    np.testing.assert_allclose(scores, expected.numpy(), rtol=1e-4, atol=1e-4)
+    assert np.mean(scores.argmax(axis=1) == labels) > 0.85
+
+
+def test_squeezenet_takes_the_deep_compressed_weights() -> None:
+    path = shared("models/squeezenet_dc/squeezenet_v1.0_deep_compressed.npz")
+    graph = load_weights(architecture("squeezenet"), path)
+    weights = [array for name, array in graph.constants.items() if name.endswith(".weight")]
+    assert sum(array.size for array in weights) == 1_244_448
+    assert sum(np.count_nonzero(array) for array in weights) == 415_921
