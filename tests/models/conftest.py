@@ -1,4 +1,4 @@
-"""Builders that the tests of this room share: ONNX files."""
+"""Builders that the tests of this room share: ONNX and TFLite files."""
 
 from __future__ import annotations
 
@@ -10,14 +10,25 @@ from types import ModuleType
 import pytest
 
 
-@pytest.fixture(scope="session")
-def onnx_nets() -> ModuleType:
-    """tests/models/onnx_nets.py: ONNX files written node by node."""
+def _beside(name: str) -> ModuleType:
+    """The module of this name in this folder, which is no package."""
     spec = importlib.util.spec_from_file_location(
-        "models_tests_onnx_nets", Path(__file__).with_name("onnx_nets.py")
+        f"models_tests_{name}", Path(__file__).with_name(f"{name}.py")
     )
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def onnx_nets() -> ModuleType:
+    """tests/models/onnx_nets.py: ONNX files written node by node."""
+    return _beside("onnx_nets")
+
+
+@pytest.fixture(scope="session")
+def tflite_writer() -> ModuleType:
+    """tests/models/tflite_writer.py: a writer of TFLite files."""
+    return _beside("tflite_writer")
