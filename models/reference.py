@@ -5,10 +5,13 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits
 
 from .layers import (
     Add,
@@ -67,7 +70,11 @@ def _run(network: Network, x: ArrayLike, keep: bool) -> dict[str, NDArray[Any]]:
     size = max(1, _BATCH_VALUES // largest)
     if len(batch) <= size:
         return _run_part(network, batch, keep)
-    parts = [_run_part(network, batch[start : start + size], keep) for start in range(0, len(batch), size)]
+    slices = [batch[start : start + size] for start in range(0, len(batch), size)]
+    # A part's products are too small to share among BLAS's threads, which would wait for each other: every
+    # processor works on a part of its own.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(min(len(slices), os.cpu_count() or 1)) as pool:
+        parts = list(pool.map(lambda part: _run_part(network, part, keep), slices))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -8,6 +8,7 @@ all that is read is charged to a budget, so a damaged file costs no more time an
 from __future__ import annotations
 
 import math
+import stat
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -123,10 +124,13 @@ def read_tflite(path: Path) -> TfliteFile:
         ValueError: no TFLite file, damaged, or with operators, types or shapes that aren't read; one line
             that names the operator or tensor.
     """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer
+        raise ValueError("it is no regular file")
+    if status.st_size > _FILE_LIMIT:
+        raise ValueError(f"it has {status.st_size} bytes; at most {_FILE_LIMIT} are read")
     with path.open("rb") as file:
-        data = file.read(_FILE_LIMIT + 1)
-    if len(data) > _FILE_LIMIT:
-        raise ValueError(f"it is larger than {_FILE_LIMIT} bytes")
+        data = file.read(status.st_size)
     if len(data) < 8 or data[4:8] != b"TFL3":
         raise ValueError("it is no TFLite file: bytes 4 to 7 are not 'TFL3'")
     reader = _Reader(data)

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bitwright.mapper import load_machine, map_network
+from bitwright.mapper import load_machine, map_network, override_machine
+from bitwright.mapper.machine import Machine
+from bitwright.mapper.pe import PeKind
 from bitwright.models.importers.tflite_model import load_tflite
 from bitwright.models.reference import run_reference
 from bitwright.reports.agreement import Job, compare
@@ -33,12 +35,11 @@ def test_an_int8_network_runs_as_its_reference(name: str, machine: str, shared_d
     assert np.array_equal(found, run_reference(step.network, images))
 
 
-@pytest.mark.slow
-def test_resnet_and_keyword_network_agree_on_rtl(shared_data: Path) -> None:
-    machine = load_machine("core-medium")
+def require_agreement(data: Path, machine: Machine, counts: dict[str, int]) -> None:
+    """So many inputs of each network: bits, cycles and bytes of the RTL are reference's and model's."""
     jobs = []
-    for name, count in (("resnet8", 2), ("keywords", 1)):
-        (step,) = load_tflite(shared_data / "models" / "tflite" / FILES[name]).cores
+    for name, count in counts.items():
+        (step,) = load_tflite(data / "models" / "tflite" / FILES[name]).cores
         program = map_network(step.network, machine)
         jobs += [
             Job(
@@ -48,10 +49,22 @@ def test_resnet_and_keyword_network_agree_on_rtl(shared_data: Path) -> None:
                 x=x,
                 memory=machine.memory,
             )
-            for number, x in enumerate(stored_inputs(shared_data, name, count))
+            for number, x in enumerate(stored_inputs(data, name, count))
         ]
     results = compare(machine, jobs)
-    assert len(results) == 3
+    assert len(results) == sum(counts.values())
     for result in results:
         assert (result.mismatches, result.cycle_difference, result.byte_difference) == (0, 0, 0), str(result)
         assert result.agrees, str(result)
+
+
+def test_the_keyword_network_agrees_on_the_rtl_of_a_small_core(shared_data: Path) -> None:
+    # With every PE kind, as the core of test_agreement.py, so that both share one build.
+    kinds = ", ".join(f'"{kind.key}"' for kind in PeKind)
+    machine = override_machine(load_machine("core-small"), [f"array.pes=[{kinds}]"])
+    require_agreement(shared_data, machine, {"keywords": 1})
+
+
+@pytest.mark.slow
+def test_resnet_and_keyword_network_agree_on_the_rtl_of_a_medium_core(shared_data: Path) -> None:
+    require_agreement(shared_data, load_machine("core-medium"), {"resnet8": 2, "keywords": 1})
