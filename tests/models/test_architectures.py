@@ -8,7 +8,8 @@ import onnx
 import pytest
 from bitwright.models.architectures import ARCHITECTURES, architecture
 from bitwright.models.architectures.builder import Builder
-from bitwright.models.graph import Graph, Node, layer_counts
+from bitwright.models.graph import Graph, Node, layer_counts, run_graph
+from bitwright.models.importers import lower_graph, run_model
 from onnx import helper, shape_inference
 
 
@@ -243,6 +244,19 @@ def test_onnx_finds_the_graph_valid_and_infers_the_same_shapes(name: str) -> Non
     }
     made = {name for node in graph.nodes for name in node.outputs}
     assert shapes == {name: graph.values[name].shape for name in made}
+
+
+# Sums of 512 products of ±1 have more than the 256 values that the core stores.
+@pytest.mark.parametrize(("name", "on_host"), [("tfc", set()), ("cnv", {"fc3"})])
+def test_the_core_runs_finns_networks_bit_for_bit(name: str, on_host: set[str]) -> None:
+    model = lower_graph(architecture(name, seed=2))
+    layers = {node.name for node in model.graph.nodes if node.op in ("Conv", "Gemm")}
+    assert layers - {node for core in model.cores for node in core.nodes} == on_host
+    shape = model.graph.values["input"].shape[1:]
+    images = np.random.default_rng(3).integers(0, 256, (4, *shape)).astype(np.float32) / np.float32(255)
+    (scores,) = run_model(model, {"input": images}).values()
+    (expected,) = run_graph(model.graph, {"input": images}).values()
+    np.testing.assert_array_equal(scores, expected)
 
 
 def test_weights_without_a_seed_take_no_memory() -> None:
