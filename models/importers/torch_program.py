@@ -66,20 +66,17 @@ def load_torch(
             option that isn't accepted or a size that isn't fixed, or torch can't export the module; one line.
         TypeError: an example is missing, or given for a file or program.
     """
-    if isinstance(source, str | Path):
-        if example_input is not None:
-            raise TypeError("a .pt2 file needs no example_input")
-        where, title = str(source), name or Path(source).stem
-    else:
-        where = f"module {type(source).__name__}"
-        title = name or type(source).__name__
+    from_file = isinstance(source, str | Path)
+    needs_example = not from_file and callable(getattr(source, "forward", None))
+    if needs_example != (example_input is not None):
+        raise TypeError("a module needs an example_input, files and programs take none")
+    where = str(source) if from_file else f"module {type(source).__name__}"
     try:
         if isinstance(source, str | Path):
             with Path(source).open("rb") as file:
                 program = read_program(file)
-        else:
-            program = read_program(_exported(source, example_input))
-        return _graph(program, title)
+            return _graph(program, name or Path(source).stem)
+        return _graph(read_program(_exported(source, example_input)), name or type(source).__name__)
     except OSError as fault:
         reason = fault.strerror or str(fault)
     except zipfile.BadZipFile as fault:
@@ -89,12 +86,10 @@ def load_torch(
     except KeyError as fault:
         reason = f"its program lacks {fault.args[0]!r}"
     except (TypeError, AttributeError, IndexError, NotImplementedError, EOFError) as fault:
-        if example_input is None and not isinstance(source, str | Path) and "example_input" in str(fault):
-            raise
         reason = f"its program is damaged ({fault})"
     except (ValueError, OverflowError) as fault:
         reason = str(fault)
-    raise ImportModelError(f"{_line(where)}: {_line(reason)}") from None
+    raise ImportModelError(f"{_line(where)}: {_line(reason)}")
 
 
 def _line(text: str) -> str:
@@ -108,12 +103,9 @@ def _exported(
     import torch
 
     if isinstance(source, torch.export.ExportedProgram):
-        if example_input is not None:
-            raise TypeError("a program needs no example_input")
         program = source
     else:
-        if example_input is None:
-            raise TypeError("a module needs an example_input")
+        assert example_input is not None  # the caller sees to it
         module = copy.deepcopy(source).eval()
         try:
             with torch.no_grad():

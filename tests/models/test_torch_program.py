@@ -279,10 +279,13 @@ def test_a_fixed_batch_and_a_symbolic_side_are_refused(tmp_path: Path) -> None:
 
 
 def test_arguments_that_do_not_go_together_are_type_errors(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="a module needs an example_input"):
-        load_torch(residual())
-    with pytest.raises(TypeError, match=r"a \.pt2 file needs no example_input"):
-        load_torch(tmp_path / "x.pt2", IMAGE_OF_EIGHT)
+    message = "^a module needs an example_input, files and programs take none$"
+    program = torch.export.export(residual(), (IMAGE_OF_EIGHT,))
+    for source, example in (
+        (residual(), None), (tmp_path / "x.pt2", IMAGE_OF_EIGHT), (program, IMAGE_OF_EIGHT)
+    ):  # fmt: skip
+        with pytest.raises(TypeError, match=message):
+            load_torch(source, example)
 
 
 # Damaged and hostile files
