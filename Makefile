@@ -21,7 +21,7 @@ help:
 	@echo "make test        style, types and the quick tests"
 	@echo "make test-all    the slow tests too, and the wheel in a clean environment"
 	@echo "make verify-all  CASES=$(CASES) random networks on random machines: reference, model and RTL"
-	@echo "make bench       the cycle model's speed beside the RTL's"
+	@echo "make bench       the speed of cycle model beside RTL, and of the integer reference"
 	@echo "make fuzz        FILES=$(FILES) damaged model files: each is read, or refused by one line"
 	@echo "make clean       removes build/, dist/ and .venv"
 
@@ -68,6 +68,7 @@ verify-all: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/model_speed.py
+	$(BIN)/python benchmarks/reference_speed.py
 
 fuzz: $(STAMP)
 	$(BIN)/python tests/fuzz/fuzz_drive.py --count $(FILES) --seed $(SEED)

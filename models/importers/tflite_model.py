@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,10 +46,13 @@ def _steps(file: TfliteFile, graph: TfliteGraph) -> tuple[HostStep | CoreStep, .
         return (HostStep(nodes=graph.graph.nodes, reason="its weights and activations are float"),)
     pieces = lower_operators(file, graph)
     steps: list[HostStep | CoreStep] = []
+    needs = Counter(file.outputs)
+    for operator in file.operators:
+        needs.update(_sources(operator, pieces))
     start, parts = 0, 0
     operators = file.operators
     while start < len(operators):
-        end = _core_end(file, pieces, start)
+        end = _core_end(file, pieces, needs, start)
         if end > start:
             parts += 1
             steps.append(_core_step(file, graph, pieces, operators[start:end], parts))
@@ -66,14 +70,11 @@ def _steps(file: TfliteFile, graph: TfliteGraph) -> tuple[HostStep | CoreStep, .
     return tuple(steps)
 
 
-def _core_end(file: TfliteFile, pieces: dict[int, Piece | str], start: int) -> int:
-    """One past the last operator of the longest run from `start` on that takes one tensor and makes one."""
-    needs: dict[int, int] = {}
-    for operator in file.operators:
-        for number in _sources(operator, pieces):
-            needs[number] = needs.get(number, 0) + 1
-    for number in file.outputs:
-        needs[number] = needs.get(number, 0) + 1
+def _core_end(file: TfliteFile, pieces: dict[int, Piece | str], needs: Mapping[int, int], start: int) -> int:
+    """One past the last operator of the longest run from `start` on that takes one tensor and makes one.
+
+    `needs` says how often each tensor is read, being an output counting as once.
+    """
     made: set[int] = set()
     taken: set[int] = set()
     open_ends: dict[int, int] = {}
@@ -91,7 +92,7 @@ def _core_end(file: TfliteFile, pieces: dict[int, Piece | str], start: int) -> i
                 taken.add(number)
         if piece.layers:
             made.add(operator.output)
-            if needs.get(operator.output, 0):
+            if needs[operator.output]:
                 open_ends[operator.output] = needs[operator.output]
         if len(taken) > 1:
             break

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bitwright.models.layers import Requantize
 from bitwright.models.network import Network
-from bitwright.models.reference import run_reference
+from bitwright.models.reference import run_reference, trace_reference
 from bitwright.models.storage import ImportModelError, load_network
 from bitwright.models.zoo import FORMATS, random_input, random_network, resnet8_stack
 
@@ -219,6 +220,45 @@ def test_a_file_of_version_1_still_loads(tmp_path: Path) -> None:
     newer = load_network(saved(tmp_path, network))
     assert (tmp_path / "net.bw").read_bytes()[8] == 3
     assert run_reference(newer, random_input(network, 0, 2)).tolist() == [[10, 12], [-6, -3]]
+
+
+def with_offset() -> Network:
+    """A network whose first Requantize adds 9, whatever its output's zero point."""
+    network = random_network(1, max_channels=4, max_image=6)
+    first = next(layer for layer in network.layers if isinstance(layer, Requantize))
+    layers = tuple(
+        dataclasses.replace(layer, offset=9) if layer is first else layer for layer in network.layers
+    )
+    return dataclasses.replace(network, layers=layers)
+
+
+def test_an_offset_is_kept_and_added_in_place_of_the_zero_point(tmp_path: Path) -> None:
+    network = with_offset()
+    back = load_network(saved(tmp_path, network))
+    first = next(layer for layer in back.layers if isinstance(layer, Requantize))
+    assert first.offset == 9
+    plain = random_network(1, max_channels=4, max_image=6)
+    x = random_input(plain, 0, 2)
+    found, without = (trace_reference(n, x)[first.output].astype(int) for n in (back, plain))
+    moved = without - plain.tensors[first.output].zero_point + 9
+    inside = (without > first.low) & (without < first.high) & (moved > first.low) & (moved < first.high)
+    assert inside.sum() > 10 and np.array_equal(found[inside], moved[inside])
+
+
+def test_a_file_of_version_2_has_no_offsets(tmp_path: Path) -> None:
+    network = random_network(1, max_channels=4, max_image=6)
+    path = saved(tmp_path, network)
+
+    def drop(header: dict[str, Any]) -> None:
+        for layer in header["layers"]:
+            layer.pop("offset", None)
+
+    forged(path, drop)
+    data = bytearray(path.read_bytes())
+    data[8] = 2
+    path.write_bytes(data)
+    x = random_input(network, 0, 2)
+    assert np.array_equal(run_reference(load_network(path), x), run_reference(network, x))
 
 
 def test_a_file_of_version_1_has_no_layers_of_version_2(tmp_path: Path) -> None:

@@ -360,6 +360,34 @@ def test_float_ends_run_on_the_host_and_the_middle_on_the_core(
     assert np.array_equal(found.transpose(0, 2, 3, 1), litert(data, inputs))
 
 
+def test_a_host_step_in_the_middle_cuts_the_network_in_two(
+    tmp_path: Path, litert: Any, tflite_writer: ModuleType
+) -> None:
+    # Pools before and after an average whose windows hang over the edge; the sum takes both of their results,
+    # of which the second core step makes only one.
+    w = tflite_writer.TfliteWriter()
+    names = ("x", "first", "mean", "second", "sum")
+    x, first, mean, second, result = (
+        w.tensor((1, 6, 6, 4), scale=0.05, zero_point=-7, name=name) for name in names
+    )
+    options = {"Padding": SAME, "StrideH": 1, "StrideW": 1, "FusedActivationFunction": NONE}
+    w.operator("MAX_POOL_2D", [x], first, FilterHeight=2, FilterWidth=2, **options)
+    w.operator("AVERAGE_POOL_2D", [first], mean, FilterHeight=3, FilterWidth=3, **options)
+    w.operator("MAX_POOL_2D", [mean], second, FilterHeight=2, FilterWidth=2, **options)
+    w.operator("ADD", [second, first], result, FusedActivationFunction=NONE)
+    data = w.bytes([x], [result])
+    model = loaded(tmp_path, data)
+    assert [type(step) for step in model.steps] == [CoreStep, HostStep, CoreStep, HostStep]
+    assert [step.network.name for step in model.cores] == ["case", "case.part2"]
+    last = model.steps[-1]
+    assert isinstance(last, HostStep) and last.reason == "more than one tensor comes to it from the host"
+    inputs = drawn(x.shape, 6)
+    found = run_model(model, {"x": inputs.transpose(0, 3, 1, 2)})[model.graph.outputs[0]]
+    # The host's quantisers round ties to even, the kernels away from zero: one step at most.
+    difference = found.transpose(0, 2, 3, 1).astype(int) - litert(data, inputs)
+    assert np.abs(difference).max() <= 1 and np.mean(difference != 0) < 0.2
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
