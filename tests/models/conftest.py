@@ -1,4 +1,4 @@
-"""Builders that the tests of this room share: ONNX and TFLite files."""
+"""Builders that the tests of this room share: TFLite files."""
 
 from __future__ import annotations
 
@@ -20,12 +20,6 @@ def _beside(name: str) -> ModuleType:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture(scope="session")
-def onnx_nets() -> ModuleType:
-    """tests/models/onnx_nets.py: ONNX files written node by node."""
-    return _beside("onnx_nets")
 
 
 @pytest.fixture(scope="session")
