@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -42,7 +42,7 @@ def fold_constants(graph: Graph, *, quantisers: bool = False) -> Graph:
     constants: dict[str, NDArray[Any]] = dict(graph.constants)
     same: dict[str, str] = {}
     nodes: list[Node] = []
-    room = _BYTES
+    _check_room(graph, quantisers)
     taken = {*graph.outputs, *(name for node in graph.nodes for name in node.inputs)}
     for original in graph.nodes:
         names = tuple(same.get(name, name) for name in original.inputs)
@@ -50,21 +50,34 @@ def fold_constants(graph: Graph, *, quantisers: bool = False) -> Graph:
         if _idle(node, graph.values, taken) and node.outputs[0] not in graph.outputs:
             same[node.outputs[0]] = names[0]
             continue
-        operands = _operands(node, constants, graph.values)
-        if operands is None or (node.op in QUANTISERS and not quantisers):
+        if not _computable(node, constants, quantisers):
             nodes.append(node)
             continue
-        room -= sum(_size(graph.values[name]) for name in node.outputs if name)
-        if room < 0:
-            raise ValueError(f"node {node.name!r:.80}: the graph's constants take more than 2^31 bytes")
+        operands = _operands(node, constants, graph.values)
         for name, result in zip(node.outputs, run_node(node, operands), strict=False):
             if name:
                 constants[name] = result
     return pruned(replace(graph, nodes=tuple(nodes), constants=constants))
 
 
-def _size(value: Value) -> int:
-    return math.prod(value.shape) * value.dtype.itemsize
+def _check_room(graph: Graph, quantisers: bool) -> None:
+    """Nothing; raises before any memory is taken where the constants to compute would take too much."""
+    fixed = set(graph.constants)
+    room = _BYTES
+    for node in graph.nodes:
+        if _computable(node, fixed, quantisers):
+            made = [graph.values[name] for name in node.outputs if name]
+            fixed.update(value.name for value in made)
+            room -= sum(math.prod(value.shape) * value.dtype.itemsize for value in made)
+            if room < 0:
+                raise ValueError(f"node {node.name!r:.80}: the graph's constants take more than 2^31 bytes")
+
+
+def _computable(node: Node, fixed: Collection[str], quantisers: bool) -> bool:
+    """Whether the node's results depend on constants and shapes alone."""
+    if node.op in QUANTISERS and not quantisers:
+        return False
+    return node.op in ("Shape", "Size") or all(not name or name in fixed for name in node.inputs)
 
 
 def _idle(node: Node, values: Mapping[str, Value], taken: set[str]) -> bool:
@@ -76,13 +89,11 @@ def _idle(node: Node, values: Mapping[str, Value], taken: set[str]) -> bool:
 
 def _operands(
     node: Node, constants: Mapping[str, NDArray[Any]], values: Mapping[str, Value]
-) -> list[NDArray[Any] | None] | None:
-    """The node's operands, or None where one is no constant."""
+) -> list[NDArray[Any] | None]:
     if node.op in ("Shape", "Size"):
         value = values[node.inputs[0]]
+        # a view of one value has the shape, which is all that is asked
         return [np.broadcast_to(np.zeros((), value.dtype), value.shape)]
-    if any(name and name not in constants for name in node.inputs):
-        return None
     return [constants[name] if name else None for name in node.inputs]
 
 

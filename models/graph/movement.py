@@ -12,7 +12,18 @@ from numpy.typing import NDArray
 from .attributes import axis_of, choice, flag, integer, integers
 from .graph import MAX_ELEMENTS, Node
 
-__all__ = ["MOVEMENT", "reshaped", "resized", "slices"]
+__all__ = [
+    "MOVEMENT",
+    "PAD_MODES",
+    "RESIZE_COORDINATES",
+    "RESIZE_MODES",
+    "RESIZE_NEAREST",
+    "padding",
+    "reshaped",
+    "resized",
+    "slices",
+    "split_sizes",
+]
 
 Array = NDArray[Any]
 Operands = Sequence[Array]
@@ -98,13 +109,15 @@ def resized(node: Node, shape: Sequence[int], x: Sequence[Array | None]) -> tupl
     return out, factors
 
 
-_NEAREST: Mapping[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
+PAD_MODES = ("constant", "reflect", "edge", "wrap")
+RESIZE_MODES = ("nearest", "linear")
+RESIZE_NEAREST: Mapping[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
     "round_prefer_floor": lambda place: np.ceil(place - np.float32(0.5)),
     "round_prefer_ceil": lambda place: np.floor(place + np.float32(0.5)),
     "floor": np.floor,
     "ceil": np.ceil,
 }
-_COORDINATES = (
+RESIZE_COORDINATES = (
     "half_pixel",
     "half_pixel_symmetric",
     "pytorch_half_pixel",
@@ -132,9 +145,9 @@ def _places(mode: str, size: int, out: int, scale: float) -> NDArray[np.float32]
 
 def _resize(node: Node, x: Operands) -> Array:
     sizes, scales = resized(node, x[0].shape, x)
-    mode = choice(node, "mode", "nearest", ("nearest", "linear"))
-    where = choice(node, "coordinate_transformation_mode", "half_pixel", _COORDINATES)
-    nearest = choice(node, "nearest_mode", "round_prefer_floor", tuple(_NEAREST))
+    mode = choice(node, "mode", "nearest", RESIZE_MODES)
+    where = choice(node, "coordinate_transformation_mode", "half_pixel", RESIZE_COORDINATES)
+    nearest = choice(node, "nearest_mode", "round_prefer_floor", tuple(RESIZE_NEAREST))
     if flag(node, "antialias"):
         raise ValueError("Resize with antialias is not supported")
     value = x[0]
@@ -144,7 +157,7 @@ def _resize(node: Node, x: Operands) -> Array:
             continue
         place = _places(where, size, out, scale)
         if mode == "nearest":
-            rounded = _NEAREST[nearest](place)
+            rounded = RESIZE_NEAREST[nearest](place)
             value = np.take(value, np.clip(rounded, 0, size - 1).astype(np.int64), axis)
             continue
         place = np.clip(place, 0, size - 1)
@@ -156,7 +169,7 @@ def _resize(node: Node, x: Operands) -> Array:
 
 
 def _pad(node: Node, x: Operands) -> Array:
-    mode = choice(node, "mode", "constant", ("constant", "reflect", "edge", "wrap"))
+    mode = choice(node, "mode", "constant", PAD_MODES)
     before, after = padding(x[0].shape, x)
     fill = x[2] if len(x) > 2 and x[2] is not None else np.zeros((), x[0].dtype)
     value = x[0][

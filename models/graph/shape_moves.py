@@ -72,6 +72,9 @@ def _flatten(node: Node, x: Operands, known: Known) -> list[Made]:
 def _gather(node: Node, x: Operands, known: Known) -> list[Made]:
     value = operand(x)
     axis = axis_of(integer(node, "axis", 0), len(value.shape))
+    size, indices = value.shape[axis], known[1] if len(known) > 1 else None
+    if indices is not None and ((indices < -size).any() or (indices >= size).any()):
+        raise ValueError(f"an index lies outside an axis of {size}")
     return [((*value.shape[:axis], *operand(x, 1).shape, *value.shape[axis + 1 :]), value.dtype)]
 
 
@@ -82,6 +85,8 @@ def _pad(node: Node, x: Operands, known: Known) -> list[Made]:
         for i, value_ in enumerate(x)
     ]
     before, after = padding(value.shape, given)
+    if len(x) > 2 and x[2] is not None and math.prod(operand(x, 2).shape) != 1:
+        raise ValueError(f"it fills with one value, not with a tensor of shape {operand(x, 2).shape}")
     out = tuple(n + b + a for n, b, a in zip(value.shape, before, after, strict=True))
     if min(out, default=0) < 0:
         raise ValueError(f"padding {before}, {after} leaves nothing of {value.shape}")
@@ -134,8 +139,9 @@ def _squeeze(node: Node, x: Operands, known: Known) -> list[Made]:
     value = operand(x)
     if len(x) < 2 or x[1] is None:
         return [(tuple(n for n in value.shape if n != 1), value.dtype)]
-    axes = {axis_of(int(a), len(value.shape)) for a in known_operand(known, 1, "axes").ravel()}
-    if any(value.shape[a] != 1 for a in axes):
+    given = known_operand(known, 1, "axes").ravel().tolist()
+    axes = {axis_of(a, len(value.shape)) for a in given}
+    if len(axes) != len(given) or any(value.shape[a] != 1 for a in axes):
         raise ValueError(f"axes {sorted(axes)} of {value.shape} aren't all 1")
     return [(tuple(n for i, n in enumerate(value.shape) if i not in axes), value.dtype)]
 

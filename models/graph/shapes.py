@@ -107,8 +107,7 @@ def _same(node: Node, x: Operands, known: Known) -> list[Made]:
 
 
 def _together(node: Node, x: Operands, known: Known) -> list[Made]:
-    shapes = [value.shape for value in x if value is not None]
-    return [(broadcast(shapes), operand(x).dtype)]
+    return [(broadcast([operand(x, i).shape for i in range(len(x))]), operand(x).dtype)]
 
 
 def _compare(node: Node, x: Operands, known: Known) -> list[Made]:
@@ -137,6 +136,15 @@ def _along_axis(default: int) -> Rule:
     return rule
 
 
+def _layer_norm(node: Node, x: Operands, known: Known) -> list[Made]:
+    value = operand(x)
+    part = value.shape[axis_of(integer(node, "axis", -1), len(value.shape)) :]
+    for i in range(1, len(x)):
+        if x[i] is not None and broadcast([part, operand(x, i).shape]) != part:
+            raise ValueError(f"operand {i}, {operand(x, i).shape}, doesn't broadcast to {part}")
+    return [(value.shape, value.dtype)]
+
+
 def _reduce(node: Node, x: Operands, known: Known) -> list[Made]:
     value = operand(x)
     rank = len(value.shape)
@@ -160,9 +168,10 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Pow", "Sum", "Max", "Min", "Mean"), _together),
     **dict.fromkeys(("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or"), _compare),
     **dict.fromkeys(("PRelu", "Clip", "Quant", "BipolarQuant", "Trunc"), _onto_first),
-    **dict.fromkeys(("Softmax", "LogSoftmax", "LayerNormalization"), _along_axis(-1)),
+    **dict.fromkeys(("Softmax", "LogSoftmax"), _along_axis(-1)),
     **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"), _reduce),
     **dict.fromkeys(("ArgMax", "ArgMin"), _arg),
+    "LayerNormalization": _layer_norm,
     "Where": _where,
     **LAYER_RULES,
     **MOVE_RULES,

@@ -31,13 +31,20 @@ def convolve(x: Array, weights: Array, window: Window, groups: int) -> Array:
     ]
     padded = _padded(x, window.begins, window.ends, 0)
     out = function(
-        torch.from_numpy(np.ascontiguousarray(padded)),
-        torch.from_numpy(np.ascontiguousarray(weights)),
+        _tensor(padded),
+        _tensor(weights),
         stride=window.strides,
         dilation=window.dilations,
         groups=groups,
     )
     return np.asarray(out.numpy())
+
+
+def _tensor(array: Array) -> Any:
+    """A torch tensor over the array, which is copied where torch couldn't write to it."""
+    import torch
+
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
 
 def _padded(x: Array, begins: Sequence[int], ends: Sequence[int], fill: float) -> Array:
@@ -76,8 +83,8 @@ def _conv_transpose(node: Node, x: Operands) -> Array:
     pads = integers(node, "pads", (0,) * (2 * rank))
     extra = integers(node, "output_padding", (0,) * rank)
     out = function(
-        torch.from_numpy(np.ascontiguousarray(x[0])),
-        torch.from_numpy(np.ascontiguousarray(x[1])),
+        _tensor(x[0]),
+        _tensor(x[1]),
         stride=integers(node, "strides", (1,) * rank),
         dilation=integers(node, "dilations", (1,) * rank),
         groups=integer(node, "group", 1),

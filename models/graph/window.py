@@ -68,8 +68,8 @@ def window_of(node: Node, spatial: Sequence[int], kernel: Sequence[int] | None =
         ("dilations", dilations, rank, 1),
         ("pads", pads, 2 * rank, 0),
     ):
-        if len(got) != length or any(n < low for n in got):
-            raise ValueError(f"{key} must be {length} integers from {low}, not {got!s:.60}")
+        if len(got) != length or any(not low <= n < 1 << 31 for n in got):
+            raise ValueError(f"{key} must be {length} integers from {low} to 2^31, not {got!s:.60}")
     auto = choice(node, "auto_pad", "NOTSET", _AUTO)
     ceil = flag(node, "ceil_mode")
     begins, ends, out = list(pads[:rank]), list(pads[rank:]), []

@@ -8,13 +8,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph.attributes import flag, number
+from ..graph.attributes import choice, flag, number
 from ..graph.graph import Node
+from ..graph.movement import PAD_MODES, RESIZE_COORDINATES, RESIZE_MODES, RESIZE_NEAREST
 from ..graph.quantised import quant_range
 
-__all__ = ["check_numbers"]
+__all__ = ["check_attributes", "check_numbers"]
 
 Operands = Sequence[NDArray[Any] | None]
+
+
+def check_attributes(node: Node) -> None:
+    """Nothing; the attributes of a node of the current opset are finite and of what its operator allows.
+
+    Raises:
+        ValueError: an attribute that isn't; names it.
+    """
+    for key, value in node.attributes.items():
+        if isinstance(value, float):
+            number(node, key, 0.0)
+        elif key in _FLAGS:
+            flag(node, key)
+        elif key in _CHOICES.get(node.op, {}):
+            choice(node, key, "", _CHOICES[node.op][key])
 
 
 def check_numbers(node: Node, operands: Operands) -> None:
@@ -85,6 +101,24 @@ def _multi_threshold(node: Node, x: Operands) -> None:
         raise ValueError("its thresholds hold NaN")
 
 
+_FLAGS = frozenset(
+    (
+        *("allowzero", "antialias", "ceil_mode", "count_include_pad", "exclude_outside", "keepdims"),
+        *("narrow", "noop_with_empty_axes", "select_last_index", "signed", "training_mode", "transA"),
+        *("transB", "storage_order"),
+    )
+)
+"""Attributes that are 0 or 1, whatever the operator."""
+_CHOICES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "DepthToSpace": {"mode": ("DCR", "CRD")},
+    "Gelu": {"approximate": ("none", "tanh")},
+    "Pad": {"mode": PAD_MODES},
+    "Resize": {
+        "coordinate_transformation_mode": RESIZE_COORDINATES,
+        "mode": RESIZE_MODES,
+        "nearest_mode": tuple(RESIZE_NEAREST),
+    },
+}
 _SCALES: Mapping[str, tuple[int, ...]] = {
     "BipolarQuant": (1,),
     "DequantizeLinear": (1,),

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..graph.graph import Graph, Node, Value
 from ..graph.shapes import ShapeTracker
 from ..storage import ImportModelError
-from .onnx_checks import check_numbers
+from .onnx_checks import check_attributes, check_numbers
 from .onnx_schema import QONNX_DOMAINS, check_types, conform
 from .onnx_tensors import TensorReader, dtype_of
 from .onnx_versions import OLDEST_OPSET, modernise
@@ -164,6 +164,8 @@ class _Reader:
         for new in modern.nodes:
             if taken := [name for name in new.outputs if name in self._tracker.values]:
                 raise ValueError(f"{where}: its result {taken[0]!r:.80} is already made")
+            with _at(where):
+                check_attributes(new)
             self._tracker.add_node(new)
             with _at(where):
                 check_numbers(new, [self._constants.get(n, self._tracker.known.get(n)) for n in new.inputs])

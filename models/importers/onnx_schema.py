@@ -86,7 +86,8 @@ def conform(proto: Any, name: str, opset: int, tensors: TensorReader) -> Node:
 
 def _check_count(what: str, count: int, low: int, high: int) -> None:
     if not low <= count <= high:
-        raise ValueError(f"it must have {low} to {min(high, 1 << 31)} {what}, not {count}")
+        allowed = str(low) if low == high else f"{low} to {high}" if high < 1 << 20 else f"at least {low}"
+        raise ValueError(f"it must have {allowed} {what}, not {count}")
 
 
 def _finished(node: Node) -> Node:

@@ -6,7 +6,7 @@ from typing import Any
 
 __all__ = ["check_wire"]
 
-_ENTRIES = 1 << 20
+_ENTRIES = 1 << 18
 """The most messages and texts that a file may hold; each takes some 100 bytes when parsed, however short."""
 _DEPTH = 24
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
