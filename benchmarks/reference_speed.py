@@ -1,4 +1,4 @@
-"""How many images a second the integer reference runs: ResNet-8 on CIFAR-10's shape. Run it with `make bench`."""
+"""How many images a second the integer reference runs: ResNet-8, 32 × 32 pixels. Run it with `make bench`."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ def main() -> None:
         run_reference(network, x)
         wall.append(time.perf_counter() - started)
         busy.append(time.process_time() - used)
-    print(
-        f"{network.name}: {IMAGES / min(wall):.0f} images a second, {IMAGES / min(busy):.0f} a processor second"
-    )
+    rates = f"{IMAGES / min(wall):.0f} images a second, {IMAGES / min(busy):.0f} a processor second"
+    print(f"{network.name}: {rates}")
 
 
 if __name__ == "__main__":

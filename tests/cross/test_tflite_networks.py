@@ -1,6 +1,7 @@
 """Int8 networks that TensorFlow made, on the RTL: bits, cycles, bytes as reference and model say."""
 
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -58,11 +59,31 @@ def require_agreement(data: Path, machine: Machine, counts: dict[str, int]) -> N
         assert result.agrees, str(result)
 
 
-def test_the_keyword_network_agrees_on_the_rtl_of_a_small_core(shared_data: Path) -> None:
-    # With every PE kind, as the core of test_agreement.py, so that both share one build.
+@pytest.fixture(scope="module")
+def small_core() -> Machine:
+    """With every PE kind, as the core of test_agreement.py, so that both share one build."""
     kinds = ", ".join(f'"{kind.key}"' for kind in PeKind)
-    machine = override_machine(load_machine("core-small"), [f"array.pes=[{kinds}]"])
-    require_agreement(shared_data, machine, {"keywords": 1})
+    return override_machine(load_machine("core-small"), [f"array.pes=[{kinds}]"])
+
+
+def test_the_keyword_network_agrees_on_the_rtl_of_a_small_core(
+    small_core: Machine, shared_data: Path
+) -> None:
+    require_agreement(shared_data, small_core, {"keywords": 1})
+
+
+def test_every_operator_agrees_on_the_rtl_of_a_small_core(
+    small_core: Machine, tmp_path: Path, tflite_writer: ModuleType
+) -> None:
+    data, shape = tflite_writer.every_operator()
+    path = tmp_path / "every.tflite"
+    path.write_bytes(data)
+    (step,) = load_tflite(path).cores
+    x = np.random.default_rng(5).integers(-128, 128, shape, dtype=np.int8).transpose(0, 3, 1, 2)[0]
+    program = map_network(step.network, small_core)
+    job = Job(name="every operator", network=step.network, program=program, x=x, memory=small_core.memory)
+    (result,) = compare(small_core, [job])
+    assert result.agrees, str(result)
 
 
 @pytest.mark.slow

@@ -339,6 +339,12 @@ def test_a_linear_layer_after_pixels_is_its_kernel(
     require_equal(tmp_path, litert, (w.bytes([x], [y]), x.shape), count=300)
 
 
+def test_every_operator_in_one_network_is_its_kernel(
+    tmp_path: Path, litert: Any, tflite_writer: ModuleType
+) -> None:
+    require_equal(tmp_path, litert, tflite_writer.every_operator(), count=100)
+
+
 def test_float_ends_run_on_the_host_and_the_middle_on_the_core(
     tmp_path: Path, litert: Any, tflite_writer: ModuleType
 ) -> None:

@@ -9,7 +9,7 @@ import flatbuffers
 import numpy as np
 import tflite
 
-__all__ = ["Made", "TfliteWriter"]
+__all__ = ["Made", "TfliteWriter", "every_operator"]
 
 _OPTIONS = {
     "CONV_2D": "Conv2DOptions",
@@ -174,3 +174,49 @@ def _offsets(b: Any, offsets: list[int]) -> int:
     for offset in reversed(offsets):
         b.PrependUOffsetTRelative(offset)
     return int(b.EndVector())
+
+
+def every_operator() -> tuple[bytes, tuple[int, ...]]:
+    """A file with every int8 operator that the core runs, in one network, and the shape of its input."""
+    rng = np.random.default_rng(12)
+    w = TfliteWriter()
+
+    def tensor(*shape: int, scale: float, zero_point: int) -> Made:
+        return w.tensor((1, *shape), scale=scale, zero_point=zero_point)
+
+    def weighted(
+        kind: str, source: Made, result: Made, shape: tuple[int, ...], axis: int, **more: Any
+    ) -> None:
+        scales = rng.uniform(0.002, 0.01, shape[axis])
+        weights = w.constant(rng.integers(-127, 128, shape), np.int8, scale=scales, axis=axis)
+        bias = w.constant(rng.integers(-900, 900, shape[axis]), np.int32, scale=scales * 0.05)
+        w.operator(kind, [source, weights, bias], result, **more)
+
+    same = {"Padding": 0, "StrideH": 1, "StrideW": 1}
+    pool = {"StrideH": 2, "StrideW": 2, "FusedActivationFunction": 0}
+    x = tensor(10, 10, 3, scale=0.05, zero_point=3)
+    wide = tensor(12, 12, 3, scale=0.05, zero_point=3)
+    w.operator("PAD", [x, w.constant([[0, 0], [1, 1], [2, 0], [0, 0]], np.int32)], wide)
+    first = tensor(10, 10, 8, scale=0.1, zero_point=-128)
+    weighted(
+        "CONV_2D", wide, first, (8, 3, 3, 3), 0, Padding=1, StrideH=1, StrideW=1, FusedActivationFunction=1
+    )
+    second = tensor(10, 10, 8, scale=0.08, zero_point=5)
+    options = {**same, "DepthMultiplier": 1, "FusedActivationFunction": 0}
+    weighted("DEPTHWISE_CONV_2D", first, second, (1, 3, 3, 8), 3, **options)
+    third = tensor(10, 10, 8, scale=0.1, zero_point=-128)
+    w.operator("RELU6", [second], third)
+    added = tensor(10, 10, 8, scale=0.12, zero_point=-20)
+    w.operator("ADD", [first, third], added, FusedActivationFunction=1)
+    most, mean = (tensor(5, 5, 8, scale=0.12, zero_point=-20) for _ in range(2))
+    w.operator("MAX_POOL_2D", [added], most, Padding=0, FilterHeight=3, FilterWidth=3, **pool)
+    w.operator("AVERAGE_POOL_2D", [added], mean, Padding=1, FilterHeight=2, FilterWidth=2, **pool)
+    both = tensor(5, 5, 16, scale=0.12, zero_point=-20)
+    w.operator("CONCATENATION", [most, mean], both, Axis=3, FusedActivationFunction=0)
+    pixel = tensor(1, 1, 16, scale=0.1, zero_point=-30)
+    w.operator("MEAN", [both, w.constant([1, 2], np.int32)], pixel, KeepDims=True)
+    flat = tensor(16, scale=0.1, zero_point=-30)
+    w.operator("RESHAPE", [pixel, w.constant([1, 16], np.int32)], flat)
+    result = tensor(10, scale=0.06, zero_point=4)
+    weighted("FULLY_CONNECTED", flat, result, (10, 16), 0, FusedActivationFunction=0, WeightsFormat=0)
+    return w.bytes([x], [result]), x.shape
