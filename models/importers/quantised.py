@@ -39,7 +39,7 @@ OPERATORS = {
     "AveragePool": "AvgPool, int32 sums",
     "GlobalAveragePool": "AvgPool over the picture, int32 sums",
     "ReduceMean": "over all pixels, as GlobalAveragePool",
-    "MaxPool": "MaxPool",
+    "MaxPool": "MaxPool; before a quantiser too, where all between them rises",
     "Add": "Add with Requantize, HALF_EVEN; of a constant, part of the thresholds",
     "Concat": "Concat along channels; parts of other steps are rescaled, HALF_EVEN",
     "Pad": "padding of the Conv or AveragePool after it",

@@ -65,6 +65,7 @@ class Draft:
         self.flips: dict[str, tuple[str, NDArray[np.int64]]] = {}
         """By a layer with weights: the layer of thresholds for whose sake channels change sign, and signs."""
         self._names: set[str] = set()
+        self._ranges: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
 
     def fresh(self, name: str) -> str:
         """`name`, made plain and unlike all others."""
@@ -110,10 +111,12 @@ class Draft:
 
     def sums_range(self, layer: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(least, greatest) sum of each channel of a layer with weights, with its bias."""
-        weights = self.weights[layer]
-        source = next(made for made in self.layers if made.name == layer).inputs[0]
-        least, most = dot_range(weights.values, self._widest(source))
-        return least + weights.bias, most + weights.bias
+        if layer not in self._ranges:
+            weights = self.weights[layer]
+            source = next(made for made in self.layers if made.name == layer).inputs[0]
+            least, most = dot_range(weights.values, self._widest(source))
+            self._ranges[layer] = least + weights.bias, most + weights.bias
+        return self._ranges[layer]
 
     def _widest(self, tensor: str) -> Format:
         """The narrowest format that a tensor's values could be given."""

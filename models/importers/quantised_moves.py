@@ -14,9 +14,8 @@ from .quantised_values import NotLowered, Parts, State, Stored
 __all__ = ["concat", "join", "max_pool", "pad", "reshape", "shaped"]
 
 
-def max_pool(at: Operands, node: Node) -> State:
+def max_pool(at: Operands, node: Node, x: Stored) -> Stored:
     """The maxima of windows; NotLowered for a window that the core doesn't have."""
-    x = at.plain(node.inputs[0])
     window = at.pool_window(node, at.graph.values[node.inputs[0]].shape[2:])
     kernel, stride, padding = flat_window(window)
     out = at.draft.fresh(f"{node.name}.out")

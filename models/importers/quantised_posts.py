@@ -32,7 +32,8 @@ class Chain:
     """Elementwise nodes and the quantiser after them, as a function of real values."""
 
     nodes: tuple[Node, ...]
-    """In order; those that only change the shape stand where a picture is one pixel."""
+    """In order; those that only change the shape stand where a picture is one pixel. One may be a MaxPool,
+    which comes after the quantiser as well as before it, as long as all between them rises."""
     ranks: tuple[int, ...]
     """Axes of each node's result."""
     rank: int
@@ -46,13 +47,7 @@ class Chain:
 
     def stored(self, real: NDArray[np.float64]) -> NDArray[np.int64]:
         """The stored values that real ones, shape (P, K), become, step by step in float32."""
-        x = real.astype(self.dtype).reshape(*real.shape, *[1] * (self.rank - 2))
-        for node, rank in zip(self.nodes, self.ranks, strict=True):
-            if node.op in SHAPES:
-                x = x.reshape(*real.shape, *[1] * (rank - 2))
-                continue
-            x = self._run(node, x)
-        spec = self.spec
+        spec, x = self.spec, self._float(real, len(self.nodes))
         if self.quantiser is not None:
             x = self._run(self.quantiser, x)
             found = np.rint(x.astype(np.float64) / spec.unit).astype(np.int64) + spec.zero
@@ -60,6 +55,29 @@ class Chain:
             found = np.rint(x.astype(np.float32) / np.float32(spec.scale)).astype(np.int64) + spec.zero_point
             found = np.clip(found, spec.low, spec.high)
         return found.reshape(real.shape)
+
+    def falls_after_pool(self, real: NDArray[np.float64]) -> bool:
+        """Whether some channel's stored values fall where those that a MaxPool compares rise.
+
+        Args:
+            real: the ends of each channel's values, shape (2, K).
+        """
+        place = next((i for i, node in enumerate(self.nodes) if node.op == "MaxPool"), None)
+        if place is None:
+            return False
+        compared = self._float(real, place).reshape(real.shape)
+        rise = np.sign(compared[1] - compared[0]) * np.sign(np.diff(self.stored(real), axis=0)[0])
+        return bool(np.any(rise < 0))
+
+    def _float(self, real: NDArray[np.float64], count: int) -> NDArray[Any]:
+        """What the first `count` nodes make of real values; a MaxPool sees one pixel."""
+        x = real.astype(self.dtype).reshape(*real.shape, *[1] * (self.rank - 2))
+        for node, rank in zip(self.nodes[:count], self.ranks, strict=False):
+            if node.op in SHAPES:
+                x = x.reshape(*real.shape, *[1] * (rank - 2))
+            elif node.op != "MaxPool":
+                x = self._run(node, x)
+        return x
 
     def _run(self, node: Node, x: NDArray[Any]) -> NDArray[Any]:
         operands = [None if not name else self.constant(name, x) for name in node.inputs]
@@ -100,6 +118,9 @@ def finish_sums(draft: Draft, name: str, sums: Sums, chain: Chain) -> Stored:
     def levels(acc: NDArray[np.int64]) -> NDArray[np.int64]:
         return chain.stored((acc + sums.bias) * sums.unit + sums.offset)
 
+    ends = np.stack([least, most])
+    if chain.falls_after_pool((ends + sums.bias) * sums.unit + sums.offset):
+        raise NotLowered("what follows its pool must rise")
     found = find_thresholds(levels, least, most, low=spec.low, high=spec.high, step=spec.step)
     many = found.values.shape[1] > _FEW
     if many and plain is not None and _same(plain, spec, found, least, most):
@@ -134,7 +155,10 @@ def finish_stored(draft: Draft, name: str, x: Stored, chain: Chain) -> Stored:
     alike = (spec.scale, spec.zero_point) == (tensor.scale, tensor.zero_point)
     if alike:
         channels = tensor.shape[0]
-        become = chain.stored(np.repeat(real[:, None], channels, axis=1))
+        real = np.repeat(real[:, None], channels, axis=1)
+        if chain.falls_after_pool(real[[0, -1]]):
+            raise NotLowered("what follows its pool must rise")
+        become = chain.stored(real)
         given = np.repeat(given[:, None], channels, axis=1)
         if np.array_equal(become, given):
             return replace(x, unit=spec.unit, zero=spec.zero)
@@ -201,7 +225,7 @@ def _requantize(draft: Draft, name: str, sums: Sums, chain: Chain) -> Requantize
         if node.op in ("Relu", "Clip"):
             operands = [chain.constant(key, None) if key else None for key in node.inputs[1:]]
             ends = run_node(node, [ends, *operands])[0]
-        elif node.op not in (*SHAPES, "Cast"):
+        elif node.op not in (*SHAPES, "Cast", "MaxPool"):
             return None
     # float32(input scale · weight scale) / output scale, as ONNX Runtime's kernels form it.
     real = sums.unit.astype(np.float32) / np.float32(spec.scale)

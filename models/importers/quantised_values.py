@@ -66,7 +66,7 @@ class Sums:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Pending:
-    """What elementwise nodes make of stored values or sums, until a quantiser says of what step."""
+    """What elementwise nodes, and one MaxPool, make of sums or stored values before a quantiser."""
 
     base: Stored | Sums
     start: str

@@ -102,7 +102,9 @@ class Walk(Operands):
             case "Gemm" | "MatMul" | "MatMulInteger" | "QLinearMatMul":
                 return self._product(node)
             case "MaxPool":
-                return max_pool(self, node)
+                if isinstance(self.states[node.inputs[0]], Pending):
+                    return self._pending(node)
+                return max_pool(self, node, self.plain(node.inputs[0]))
             case "Concat":
                 return concat(self, node)
             case "Pad":
@@ -208,6 +210,8 @@ class Walk(Operands):
             state = Pending(base=self.plain(known[0]), start=known[0])
         if not isinstance(state, Pending):
             raise NotLowered("parts with different steps must be quantised first")
+        if node.op == "MaxPool" and any(other.op == "MaxPool" for other in state.nodes):
+            raise NotLowered("of two pools the first must be quantised")
         if node.op in SHAPES and math.prod(self.draft.tensors[state.base.tensor].shape[1:]) != 1:
             raise NotLowered("a picture's sums must be quantised before they change shape")
         if node.op == "LeakyRelu" and number(node, "alpha", 0.01) < 0:
@@ -269,6 +273,9 @@ class Walk(Operands):
             made = finish_sums(self.draft, node.name, state.base, chain)
         else:
             made = finish_stored(self.draft, node.name, state.base, chain)
+        for pool in state.nodes:
+            if pool.op == "MaxPool":
+                made = max_pool(self, pool, made)
         if not made.whole:
             return made
         shape = picture_shape(self.graph.values[node.outputs[0]].shape)

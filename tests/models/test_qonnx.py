@@ -209,6 +209,31 @@ def test_factors_means_and_changes_of_shape_compute_what_qonnx_computes(tmp_path
     require_equal(model, path, n.normal(30, 3, 24))
 
 
+def pooled_sums(gain_after: float, path: Path) -> Path:
+    """A pool of real values, some of whose channels fall with their sums, before norm and quantiser."""
+    n = Net(47)
+    x = n.quant(n.input("x", [1, 3, 9, 9]), 2**-5, 8)
+    w = n.quant(n.constant(n.normal(6, 3, 3, 3, spread=0.4)), 2**-5, 6, narrow=1)
+    x = n.norm(n.op("Conv", x, w, kernel_shape=[3, 3]), 6, spread=2)
+    x = n.op("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2])
+    x = n.op("Relu", n.op("Mul", x, n.constant(gain_after)))
+    return n.save(path, n.quant(x, 2**-3, 4, signed=0), [1, 6, 3, 3])
+
+
+def test_a_pool_before_the_quantiser_computes_what_qonnx_computes(tmp_path: Path) -> None:
+    path = pooled_sums(0.7, tmp_path / "net.onnx")
+    model = lower_graph(load_onnx(path))
+    assert [layer.kind for layer in core(model).network.layers] == ["conv", "thresholds", "maxpool"]
+    require_equal(model, path, np.random.default_rng(2).normal(size=(30, 3, 9, 9)).astype(np.float32))
+
+
+def test_a_pool_before_a_falling_function_is_the_hosts(tmp_path: Path) -> None:
+    model = lower_graph(load_onnx(pooled_sums(-0.7, tmp_path / "net.onnx")))
+    assert model.cores == ()
+    reasons = [step.reason for step in model.steps if isinstance(step, HostStep)]
+    assert "what follows its pool must rise" in reasons
+
+
 def test_scales_that_are_no_powers_of_two_give_the_exact_sums_rounding(tmp_path: Path) -> None:
     # The executor adds rounded float32 products, so its sums stray from integers by some units in the last
     # place; results differ where a level begins within that reach, which these seeds don't meet.
