@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..models.importers.frameworks import FRAMEWORKS, run_framework
 from ..models.importers.load import load_model
 from ..models.importers.model import Model
+from ..models.importers.ranges import images_at_once
 from ..models.importers.run import trace_model
 from .inputs import Preparation, load_images
 from .model_summary import host_rows
@@ -61,16 +62,22 @@ def verify_against(
         inputs = {graph.inputs[0]: load_images(data, model, count=images, preparation=preparation).x}
     made = list(dict.fromkeys(name for core in model.cores for name in (*core.tensors, core.makes)))
     wanted = list(dict.fromkeys([*made, *graph.outputs]))
-    theirs = run_framework(framework, spec, inputs, made)
-    ours = trace_model(model, inputs)
-    rows = []
-    for name in wanted:
-        other = theirs.get(name)
-        if other is None and name in graph.outputs:
-            other = theirs.get(f"#{graph.outputs.index(name)}")
-        if other is not None:
-            mine = ours[name].reshape(len(other), -1)
-            rows.append(compare_values(name, mine, other, exact=name in made))
+    cases = len(next(iter(inputs.values())))
+    found: dict[str, dict[str, Any]] = {}
+    step = images_at_once(model)
+    for start in range(0, cases, step):
+        batch = {name: x[start : start + step] for name, x in inputs.items()}
+        theirs = run_framework(framework, spec, batch, made)
+        ours = trace_model(model, batch)
+        for name in wanted:
+            other = theirs.get(name)
+            if other is None and name in graph.outputs:
+                other = theirs.get(f"#{graph.outputs.index(name)}")
+            if other is not None:
+                mine = ours[name].reshape(len(other), -1)
+                row = compare_values(name, mine, other, exact=name in made)
+                found[name] = _joined(found[name], row) if name in found else row
+    rows = list(found.values())
     missing = [name for name in graph.outputs if name not in {row["value"] for row in rows}]
     failures = [f"{framework} shows no value {name}" for name in missing]
     failures += [_words(row) for row in rows if not row["agrees"]]
@@ -79,7 +86,7 @@ def verify_against(
         "agrees": bool(rows) and not failures,
         "network": graph.name,
         "framework": framework,
-        "cases": len(next(iter(inputs.values()))),
+        "cases": cases,
         "mismatches": sum(row["images_differing"] for row in rows if not row["agrees"]),
         "values": rows,
         "failures": failures,
@@ -144,6 +151,17 @@ def compare_values(name: str, ours: NDArray[Any], theirs: NDArray[Any], *, exact
         "largest_relative": relative,
         "agrees": agreed,
     }
+
+
+def _joined(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
+    """How a value differs over the images of two batches."""
+    row = {**a, **b, "agrees": a["agrees"] and b["agrees"]}
+    for key in ("values", "images_differing", "values_differing"):
+        row[key] = a.get(key, 0) + b.get(key, 0)
+    for key in ("largest_difference", "largest_ulp", "largest_relative"):
+        if key in a and key in b:
+            row[key] = max(a[key], b[key])
+    return row
 
 
 def _ordered(values: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -46,7 +46,9 @@ def huffman_lengths(counts: Sequence[int]) -> list[int]:
     """
     if any(count < 0 for count in counts):
         raise ValueError(f"counts must be 0 or more, not {min(counts)}")
-    heap = [(count, number, (number,)) for number, count in enumerate(counts) if count]
+    heap: list[tuple[int, int, tuple[int, ...]]] = [
+        (count, number, (number,)) for number, count in enumerate(counts) if count
+    ]
     lengths = [0] * len(counts)
     if len(heap) == 1:
         lengths[heap[0][1]] = 1

@@ -59,16 +59,15 @@ def load_model(spec: str) -> Model:
 
 
 def _lowered(spec: str, graph: Graph) -> Model:
-    """The model of a file's graph, its constants computed.
+    """The model of a file's graph.
 
     Raises:
-        ImportModelError: they can't be computed, or take too much memory; names the file.
+        ImportModelError: its constants can't be computed, or take too much memory; names the file.
     """
-    from ..graph.fold import fold_constants
     from .quantised import lower_graph
 
     try:
-        return lower_graph(fold_constants(graph))
+        return lower_graph(graph)
     except ValueError as fault:
         raise ImportModelError(f"{spec}: {fault}") from None
     except MemoryError:

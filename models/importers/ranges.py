@@ -16,9 +16,9 @@ from .huffman import WeightHistogram, weight_histogram
 from .model import CoreStep, HostStep, Model
 from .run import core_input, trace_model
 
-__all__ = ["LayerRange", "Ranges", "find_ranges", "range_bits"]
+__all__ = ["LayerRange", "Ranges", "find_ranges", "images_at_once", "range_bits"]
 
-_BATCH_VALUES = 1 << 23
+_BATCH_VALUES = 1 << 25
 """Values of a batch's tensors that are held at once."""
 _WEIGHTED = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1, "ConvInteger": 1, "MatMulInteger": 1}
 _WEIGHTED |= {"QLinearConv": 3, "QLinearMatMul": 3}
@@ -65,6 +65,13 @@ def range_bits(least: float, greatest: float, *, whole: bool) -> int:
     return (math.frexp(most)[1] if most else 0) + signed
 
 
+def images_at_once(model: Model) -> int:
+    """How many images may run together where all values of the graph are kept."""
+    constants = model.graph.constants
+    size = sum(math.prod(v.shape) for name, v in model.graph.values.items() if name not in constants)
+    return max(1, _BATCH_VALUES // max(1, size))
+
+
 def find_ranges(model: Model, x: NDArray[Any]) -> Ranges:
     """The ranges and weights of a model's layers over images.
 
@@ -80,10 +87,9 @@ def find_ranges(model: Model, x: NDArray[Any]) -> Ranges:
     source = model.graph.inputs[0]
     seen: dict[tuple[int, str], tuple[Any, Any]] = {}
     outputs = []
-    size = sum(math.prod(value.shape) for value in model.graph.values.values())
-    step = max(1, _BATCH_VALUES // max(1, size))
+    step = images_at_once(model)
     for start in range(0, len(x), step):
-        values = trace_model(model, {source: x[start : start + step]})
+        values = trace_model(model, {source: x[start : start + step]}, host=True)
         outputs.append(values[model.graph.outputs[0]])
         for key, array in _made(model, {source: x[start : start + step]}, values):
             low, high = array.min(), array.max()
@@ -101,8 +107,8 @@ def _made(
     for number, step in enumerate(model.steps):
         if isinstance(step, HostStep):
             for node in step.nodes:
-                array = values[_result(node)]
-                if array.size and array.dtype.kind in "iuf":
+                array = values.get(_result(node))  # none of what constants alone give
+                if array is not None and array.size and array.dtype.kind in "iuf":
                     yield (number, node.name), array
         else:
             tensors = trace_reference(step.network, core_input(model, step, inputs))

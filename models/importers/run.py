@@ -29,12 +29,19 @@ def run_model(model: Model, inputs: Mapping[str, ArrayLike]) -> dict[str, NDArra
     }
 
 
-def trace_model(model: Model, inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
+def trace_model(
+    model: Model, inputs: Mapping[str, ArrayLike], *, host: bool = False
+) -> dict[str, NDArray[Any]]:
     """Values between steps and, of those within cores, all that a tensor holds; else as `run_model`.
 
     Within a core they are worked out from stored integers, in the type of the graph's value.
+
+    Args:
+        model: what to run.
+        inputs: as `run_model`.
+        host: whether everything that the host makes of the inputs is kept, too.
     """
-    return _run(model, inputs, inner=True)
+    return _run(model, inputs, inner=True, host=host)
 
 
 def core_input(model: Model, step: CoreStep, inputs: Mapping[str, ArrayLike]) -> NDArray[Any]:
@@ -44,7 +51,12 @@ def core_input(model: Model, step: CoreStep, inputs: Mapping[str, ArrayLike]) ->
 
 
 def _run(
-    model: Model, inputs: Mapping[str, ArrayLike], inner: bool = False, until: CoreStep | None = None
+    model: Model,
+    inputs: Mapping[str, ArrayLike],
+    *,
+    inner: bool = False,
+    host: bool = False,
+    until: CoreStep | None = None,
 ) -> dict[str, NDArray[Any]]:
     graph = model.graph
     if set(inputs) != set(graph.inputs):
@@ -64,7 +76,7 @@ def _run(
         if step is until:
             break
         if isinstance(step, HostStep):
-            values.update(_host(graph, step, values, constants))
+            values.update(_host(graph, step, values, constants, host))
         else:
             values.update(_core(graph, step, values, inner))
     return values
@@ -82,9 +94,13 @@ def _constants(model: Model) -> dict[str, NDArray[Any]]:
 
 
 def _host(
-    graph: Graph, step: HostStep, values: Mapping[str, NDArray[Any]], known: Mapping[str, NDArray[Any]]
+    graph: Graph,
+    step: HostStep,
+    values: Mapping[str, NDArray[Any]],
+    known: Mapping[str, NDArray[Any]],
+    every: bool,
 ) -> dict[str, NDArray[Any]]:
-    """What the nodes of a step make that other steps, or the graph's user, take."""
+    """What the nodes of a step make that other steps, or the graph's user, take; or `every` value."""
     nodes = [node for node in step.nodes if node.outputs[0] not in known]
     if not nodes:
         return {}
@@ -98,7 +114,7 @@ def _host(
         name=graph.name,
         source=graph.source,
         inputs=tuple(sources),
-        outputs=tuple(name for name in made if name in others or name in graph.outputs),
+        outputs=tuple(name for name in made if every or name in others or name in graph.outputs),
         nodes=tuple(nodes),
         constants=constants,
         values={name: graph.values[name] for name in (*sources, *made, *constants)},

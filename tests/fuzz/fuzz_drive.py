@@ -33,6 +33,8 @@ SECONDS = 20
 MEMORY = 4 << 30
 """Bytes of address space beyond what the process has at the start."""
 GOOD = ("read", "refused")
+_MOST = {"seconds": 0.0, "MiB": 0.0}
+"""Processor time and memory of the child that took most."""
 _NEEDED = (
     "onnx",
     "bitwright.models.architectures",
@@ -106,7 +108,9 @@ def judge(path: Path, read: Callable[[Path], None] = read_file, *, memory: int =
             parts.append(part)
         else:
             os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
+    _, status, used = os.wait4(child, 0)
+    _MOST["seconds"] = max(_MOST["seconds"], used.ru_utime + used.ru_stime)
+    _MOST["MiB"] = max(_MOST["MiB"], used.ru_maxrss / 1024)
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         hung = number in (signal.SIGKILL, signal.SIGXCPU)
@@ -170,6 +174,7 @@ def main(arguments: list[str] | None = None) -> int:
         row = ", ".join(f"{counts[kind, verdict]} {verdict}" for verdict in (*GOOD, "wrong"))
         print(f"{kind}: {row}")
     print(f"{sum(counts.values())} damaged files, {faults} faults, {time.monotonic() - started:.0f} s")
+    print(f"most for one file: {_MOST['seconds']:.1f} s of processor time, {_MOST['MiB']:.0f} MiB")
     return 1 if faults else 0
 
 

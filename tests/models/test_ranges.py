@@ -30,7 +30,7 @@ def test_a_networks_ranges_are_those_of_its_tensors_in_batches_of_any_size(
     network = random_network(2)
     x = random_input(network, 0, 7)
     tensors = trace_reference(network, x)
-    for values in (1, 1 << 23):  # one image at once, and all
+    for values in (1, 1 << 25):  # one image at once, and all
         monkeypatch.setattr("bitwright.models.importers.ranges._BATCH_VALUES", values)
         found = find_ranges(network_model(network), x)
         assert np.array_equal(found.outputs, tensors[network.output])
