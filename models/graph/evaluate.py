@@ -14,7 +14,7 @@ from .movement import MOVEMENT
 from .quantised import QUANTISED
 from .weighted import WEIGHTED
 
-__all__ = ["OPERATORS", "run_graph", "run_node", "trace_graph"]
+__all__ = ["ARITHMETIC", "OPERATORS", "run_graph", "run_node", "trace_graph"]
 
 OPERATORS: Mapping[str, Callable[[Node, Sequence[Any]], Any]] = {
     **ELEMENTWISE,
@@ -23,6 +23,29 @@ OPERATORS: Mapping[str, Callable[[Node, Sequence[Any]], Any]] = {
     **QUANTISED,
 }
 """Every operator that graphs may hold, and what computes it."""
+
+ARITHMETIC: Mapping[str, str] = {
+    **dict.fromkeys(ELEMENTWISE, "NumPy, in the operands' type"),
+    **dict.fromkeys(("Pow", "Sigmoid", "Erf", "Gelu"), "float64, rounded once to the operands' type"),
+    **dict.fromkeys(MOVEMENT, "exact: values are moved"),
+    "Cast": "to integers towards zero",
+    "Resize": "nearest: exact; linear: float32",
+    **dict.fromkeys(WEIGHTED, "sums in the operands' type, in any order"),
+    "Round": "half to even",
+    "BipolarQuant": "float32: +scale from 0 on, else -scale",
+    "ConvInteger": "exact, modulo 2^32",
+    "DequantizeLinear": "(x - zero point) to float32, times the scale",
+    "DynamicQuantizeLinear": "scale and zero point from the operand; as QuantizeLinear",
+    "MatMulInteger": "exact, modulo 2^32",
+    "MultiThreshold": "thresholds that x reaches, counted; times out_scale, plus out_bias",
+    "QLinearConv": "int32 sums to float32, times float32 x_scale * w_scale / y_scale, half to even, saturated",
+    "QLinearMatMul": "as QLinearConv",
+    "Quant": "x / scale + zero point in float32, clamped, then rounded as rounding_mode says; HALF_UP and "
+    "HALF_DOWN go away from and towards zero",
+    "QuantizeLinear": "x / scale in float32, half to even, plus zero point, saturated",
+    "Trunc": "to integers half to even, then divided and rounded as rounding_mode says",
+}
+"""By operator: how its results are rounded here; integers, where nothing is said, are exact."""
 
 
 def run_node(node: Node, operands: Sequence[NDArray[Any] | None]) -> tuple[NDArray[Any], ...]:

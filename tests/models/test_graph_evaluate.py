@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bitwright.models.graph import run_graph
-from bitwright.models.graph.evaluate import OPERATORS
+from bitwright.models.graph.evaluate import ARITHMETIC, OPERATORS
 from bitwright.models.importers import load_onnx
 
 sys.path.append(str(Path(__file__).parent))
@@ -64,4 +64,4 @@ def test_every_operator_that_graphs_may_hold_is_tried_against_a_runtime() -> Non
         *("BipolarQuant", "MultiThreshold", "Quant", "Trunc", "ConvInteger", "DequantizeLinear"),
         *("DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QuantizeLinear"),
     }
-    assert set(OPERATORS) == tried | elsewhere | quantised
+    assert set(OPERATORS) == set(ARITHMETIC) == tried | elsewhere | quantised

@@ -69,3 +69,41 @@ def test_a_network_with_seeded_weights_equals_onnx_runtime(name: str, tmp_path: 
 )
 def test_a_large_network_with_seeded_weights_equals_onnx_runtime(name: str, tmp_path: Path) -> None:
     agree(name, tmp_path)
+
+
+@pytest.mark.parametrize("opset", [11, 17])
+@pytest.mark.filterwarnings("ignore")
+def test_what_pytorch_exports_equals_onnx_runtime(opset: int, tmp_path: Path) -> None:
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    class Net(nn.Module):
+        """Shapes worked out from the input's, a channel shuffle, a grown picture, a broadcast product."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.Hardswish())
+            self.second = nn.Sequential(nn.Conv2d(16, 16, 3, 1, 1, groups=16), nn.PReLU(16))
+            self.third = nn.Conv2d(16, 16, 1, groups=4)
+            self.last = nn.Linear(16, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.third(self.second(self.first(x)))
+            b, c, h, w = x.size()
+            x = x.view(b, 4, c // 4, h, w).transpose(1, 2).contiguous().view(b, c, h, w)
+            x = functional.pad(functional.interpolate(x, scale_factor=2.0), (1, 0, 2, 1))
+            x = functional.max_pool2d(x, 3, 2, 1, ceil_mode=True)
+            x = functional.interpolate(x, size=(7, 9), mode="bilinear") * functional.adaptive_avg_pool2d(x, 1)
+            return functional.softmax(self.last(functional.dropout(x.mean((2, 3)), 0.5, self.training)), -1)
+
+    torch.manual_seed(7)
+    x, path = torch.randn(1, 3, 17, 19), tmp_path / "net.onnx"
+    torch.onnx.export(Net().eval(), (x,), str(path), dynamo=False, opset_version=opset)
+    graph = load_onnx(path)
+    (wanted,) = runtime.InferenceSession(str(path)).run(None, {graph.inputs[0]: x.numpy()})
+    folded = fold_batch_norm(fold_constants(graph))
+    assert not any(node.op in ("Shape", "Constant", "Dropout", "Gather") for node in folded.nodes)
+    for version in (graph, folded):
+        (result,) = run_graph(version, {graph.inputs[0]: x.numpy()}).values()
+        np.testing.assert_allclose(result, wanted, rtol=1e-4)
