@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..bounds import dot_range
-from ..formats import Format
 from ..layers import Add, AvgPool, Concat, Conv, Flatten, Layer, Linear, MaxPool, Relu, Requantize
 from ..numerics import Rounding
 from ..tensor import Tensor
@@ -22,7 +21,7 @@ from .tflite_arithmetic import (
     mean_multiplier,
     multipliers,
 )
-from .tflite_file import TfliteFile, TfliteOperator, TfliteTensor
+from .tflite_file import TfliteFile, TfliteOperator
 from .tflite_geometry import (
     Operands,
     concat_axis,
@@ -35,8 +34,9 @@ from .tflite_geometry import (
     window_of,
 )
 from .tflite_graph import TfliteGraph
+from .tflite_pieces import INT8, HostError, Piece, PieceMaker, one_scale
 
-__all__ = ["HARDWARE", "Piece", "lower_operators"]
+__all__ = ["HARDWARE", "lower_operators"]
 
 HARDWARE: Mapping[str, tuple[str, str]] = {
     "CONV_2D": ("dense or grouped convolution", "TFLITE_DOUBLE, a multiplier a channel"),
@@ -59,26 +59,6 @@ HARDWARE: Mapping[str, tuple[str, str]] = {
 }
 """Hardware path and rounding of each int8 operator; all float operators run on the host."""
 
-_CHANNELS = 1 << 16
-_INT8 = Format.parse("int8")
-_INT32 = Format.parse("int32")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Piece:
-    """The layers that an operator becomes; none where the operators after it do its work."""
-
-    sources: tuple[int, ...]
-    """Numbers of the file's tensors that the layers take."""
-    layers: tuple[Layer, ...]
-    tensors: tuple[Tensor, ...]
-    """All that the layers take and make."""
-    weights: tuple[WeightRecord, ...]
-
-
-class _HostError(Exception):
-    """Why the core doesn't run an operator."""
-
 
 def lower_operators(file: TfliteFile, graph: TfliteGraph) -> dict[int, Piece | str]:
     """By operator's index: what the core does for it, or the reason why the host runs it."""
@@ -89,12 +69,11 @@ def lower_operators(file: TfliteFile, graph: TfliteGraph) -> dict[int, Piece | s
     return pieces
 
 
-class _Lowering:
+class _Lowering(PieceMaker):
     """One pass over the operators; with `ahead`, convolutions pad and linear layers flatten by themselves."""
 
     def __init__(self, file: TfliteFile, graph: TfliteGraph, *, ahead: bool) -> None:
-        self._file = file
-        self._graph = graph
+        super().__init__(file, graph)
         self._ahead = ahead
         self._takers: dict[int, list[TfliteOperator]] = {}
         for operator in file.operators:
@@ -108,26 +87,26 @@ class _Lowering:
     def run(self) -> dict[int, Piece | str] | None:
         """The pieces; None if one that does another's work has none."""
         found: dict[int, Piece | str] = {}
-        for operator in self._file.operators:
+        for operator in self.file.operators:
             try:
                 found[operator.index] = self._lower(operator)
-            except (_HostError, ValueError) as fault:
+            except (HostError, ValueError) as fault:
                 found[operator.index] = str(fault)
                 if any(number in self._padded or number in self._flat for number in operator.inputs):
                     return None
         return found
 
     def _lower(self, operator: TfliteOperator) -> Piece:
-        given = operands(self._file, operator)
-        sources = [self._file.tensors[number] for number in given.sources]
+        given = operands(self.file, operator)
+        sources = [self.file.tensors[number] for number in given.sources]
         if operator.kind in ("QUANTIZE", "DEQUANTIZE"):
-            raise _HostError(f"{operator.kind} stands between formats, and the core has int8 only")
+            raise HostError(f"{operator.kind} stands between formats, and the core has int8 only")
         if any(tensor.dtype != np.int8 for tensor in (*sources, given.result)):
-            raise _HostError("its activations are float")
+            raise HostError("its activations are float")
         if operator.kind in ("SOFTMAX", "LOGISTIC"):
-            raise _HostError(f"{operator.kind} has no hardware")
+            raise HostError(f"{operator.kind} has no hardware")
         if any(tensor.data is not None for tensor in sources):
-            raise _HostError("an activation of it is a constant")
+            raise HostError("an activation of it is a constant")
         match operator.kind:
             case "CONV_2D" | "DEPTHWISE_CONV_2D":
                 return self._conv(operator, given)
@@ -148,46 +127,10 @@ class _Lowering:
             case _:
                 return self._relu(operator, given)
 
-    # -- tensors -------------------------------------------------------------------------------
-
-    def _tensor(self, number: int) -> Tensor:
-        tensor = self._file.tensors[number]
-        scale, zero_point = _one_scale(tensor)
-        return Tensor(
-            name=self._graph.value_of[number],
-            shape=nchw(tensor.shape)[1:],
-            fmt=_INT8,
-            scale=float(scale),
-            zero_point=zero_point,
-        )
-
-    def _piece(
-        self,
-        sources: tuple[int, ...],
-        result: int,
-        layers: tuple[Layer, ...],
-        between: tuple[Tensor, ...] = (),
-        weights: tuple[WeightRecord, ...] = (),
-    ) -> Piece:
-        ends = tuple(self._tensor(number) for number in dict.fromkeys((*sources, result)))
-        return Piece(sources=sources, layers=layers, tensors=(*ends, *between), weights=weights)
-
-    def _range(self, given: Operands) -> tuple[int, int]:
-        return activation_range(given.activation, *_one_scale(given.result))
-
-    def _hands_on(self, given: Operands) -> None:
-        """Nothing; where result and sources don't share scale and zero point, the host has to rescale."""
-        for number in given.sources:
-            if _one_scale(self._file.tensors[number]) != _one_scale(given.result):
-                raise _HostError("its input and result have different scales")
-
-    def _sums(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        return Tensor(name=f"{name}.acc", shape=shape, fmt=_INT32)
-
     # -- operators that sum --------------------------------------------------------------------
 
     def _conv(self, operator: TfliteOperator, given: Operands) -> Piece:
-        name, source = self._graph.name_of[operator.index], self._file.tensors[given.sources[0]]
+        name, source = self.graph.name_of[operator.index], self.file.tensors[given.sources[0]]
         weights, bias = (*given.parameters, None)[:2]
         assert weights is not None
         values, groups = weights_of(operator, source, weights, bias)
@@ -199,38 +142,38 @@ class _Lowering:
         own = window.padding
         conv = Conv(
             name=name,
-            input=self._graph.value_of[number],
+            input=self.graph.value_of[number],
             output=f"{name}.acc",
             stride=window.stride,
             padding=(own[0] + top, own[1] + left, own[2] + bottom, own[3] + right),
             dilation=window.dilation,
             groups=groups,
         )
-        sums = self._sums(name, (len(values), *nchw(given.result.shape)[2:]))
+        sums = self.sums(name, (len(values), *nchw(given.result.shape)[2:]))
         record, post = self._weighted(operator, given, values, sums)
-        return self._piece((number,), operator.output, (conv, post), (sums,), (record,))
+        return self.piece((number,), operator.output, (conv, post), (sums,), (record,))
 
     def _linear(self, operator: TfliteOperator, given: Operands) -> Piece:
-        name = self._graph.name_of[operator.index]
+        name = self.graph.name_of[operator.index]
         weights, bias = (*given.parameters, None)[:2]
         assert weights is not None
         number = self._flat.get(given.sources[0], given.sources[0])
-        source = self._file.tensors[number]
+        source = self.file.tensors[number]
         values, _ = weights_of(operator, source, weights, bias)
         layers: list[Layer] = []
         between = []
-        value = self._graph.value_of[number]
+        value = self.graph.value_of[number]
         if is_channels_last(source.shape):
             # The file flattens pixels with their channels last, Flatten with their channels first.
             _, height, width, channels = source.shape
             values = (
                 values.reshape(-1, height, width, channels).transpose(0, 3, 1, 2).reshape(len(values), -1)
             )
-            scale, zero_point = _one_scale(source)
+            scale, zero_point = one_scale(source)
             flat = Tensor(
                 name=f"{name}.flatten",
                 shape=(values.shape[1],),
-                fmt=_INT8,
+                fmt=INT8,
                 scale=float(scale),
                 zero_point=zero_point,
             )
@@ -238,23 +181,23 @@ class _Lowering:
             layers.append(Flatten(name=f"{name}.flatten", input=value, output=flat.name))
             value = flat.name
         elif len(source.shape) != 2:
-            raise _HostError(f"its input has shape {source.shape}")
-        sums = self._sums(name, (len(values),))
+            raise HostError(f"its input has shape {source.shape}")
+        sums = self.sums(name, (len(values),))
         record, post = self._weighted(operator, given, values, sums)
         layers += [Linear(name=name, input=value, output=sums.name), post]
-        return self._piece((number,), operator.output, tuple(layers), (*between, sums), (record,))
+        return self.piece((number,), operator.output, tuple(layers), (*between, sums), (record,))
 
     def _weighted(
         self, operator: TfliteOperator, given: Operands, values: Any, sums: Tensor
     ) -> tuple[WeightRecord, Requantize]:
         """Weights with the input's zero point in their bias, and the rescaling by channel."""
-        name = self._graph.name_of[operator.index]
+        name = self.graph.name_of[operator.index]
         weights, bias = (*given.parameters, None)[:2]
         assert weights is not None and weights.scales is not None and weights.zero_points is not None
         if weights.zero_points.any():
-            raise _HostError("its weights have a zero point other than 0")
-        scale, zero_point = _one_scale(self._file.tensors[given.sources[0]])
-        result_scale, result_zero = _one_scale(given.result)
+            raise HostError("its weights have a zero point other than 0")
+        scale, zero_point = one_scale(self.file.tensors[given.sources[0]])
+        result_scale, result_zero = one_scale(given.result)
         products = np.float64(scale) * np.float64(weights.scales)
         outputs = len(values)
         reals = np.asarray(products / np.float64(result_scale))
@@ -263,23 +206,23 @@ class _Lowering:
             assert bias.data is not None
             total = total + bias.data.reshape(-1)
         if int(np.abs(total).max()) >= 1 << 31:
-            raise _HostError("its bias, the input's zero point taken out, passes 32 bits")
+            raise HostError("its bias, the input's zero point taken out, passes 32 bits")
         record = WeightRecord.dense(
             layer=name,
             values=values,
-            fmt=_INT8,
+            fmt=INT8,
             scales=np.broadcast_to(np.float64(weights.scales), outputs),
             bias=total,
         )
-        low, high = self._range(given)
+        low, high = self.result_range(given)
         if operator.kind != "FULLY_CONNECTED":
             multiplier, shift = multipliers(reals)
-            return record, self._requantize(operator, sums, multiplier, shift, low, high)
-        least, most = (ends + record.bias_or_zero for ends in dot_range(record.values, _INT8))
+            return record, self.requantize(operator, sums, multiplier, shift, low, high)
+        least, most = (ends + record.bias_or_zero for ends in dot_range(record.values, INT8))
         if reals.size == 1:
             least, most = least.min(keepdims=True), most.max(keepdims=True)
         if int(least.min()) < -(1 << 31) or int(most.max()) >= 1 << 31:
-            raise _HostError("its sums pass 32 bits")
+            raise HostError("its sums pass 32 bits")
         limits = low - result_zero, high - result_zero
         pairs = np.array(
             [
@@ -287,113 +230,84 @@ class _Lowering:
                 for real, first, last in zip(reals, least, most, strict=True)
             ]
         )
-        return record, self._requantize(
+        return record, self.requantize(
             operator, sums, pairs[:, 0], pairs[:, 1], low, high, rounding=Rounding.TFLITE_SINGLE
         )
 
-    def _requantize(
-        self,
-        operator: TfliteOperator,
-        sums: Tensor,
-        multiplier: Any,
-        shift: Any,
-        low: int,
-        high: int,
-        *,
-        bias: int = 0,
-        offset: int | None = None,
-        rounding: Rounding = Rounding.TFLITE_DOUBLE,
-    ) -> Requantize:
-        channels = sums.shape[0]
-        if channels > _CHANNELS:
-            raise _HostError(f"it has {channels} channels, and the core rescales {_CHANNELS} at most")
-        return Requantize(
-            name=f"{self._graph.name_of[operator.index]}.requantize",
-            input=sums.name,
-            output=self._graph.value_of[operator.output],
-            multiplier=np.broadcast_to(np.asarray(multiplier, np.int32), channels),
-            shift=np.broadcast_to(np.asarray(shift, np.int32), channels),
-            rounding=rounding,
-            low=low,
-            high=high,
-            bias=np.full(channels, bias, np.int32) if bias else None,
-            offset=offset,
-        )
-
     def _average(self, operator: TfliteOperator, given: Operands) -> Piece:
-        name, source = self._graph.name_of[operator.index], self._file.tensors[given.sources[0]]
-        scale, zero_point = _one_scale(source)
-        result_scale, _ = _one_scale(given.result)
+        name, source = self.graph.name_of[operator.index], self.file.tensors[given.sources[0]]
+        scale, zero_point = one_scale(source)
+        result_scale, _ = one_scale(given.result)
         if operator.kind == "MEAN":
             pixels = mean_pixels(operator, source, given.result, given.parameters[0])
             kernel, stride = source.shape[1:3], (1, 1)
             multiplier, shift = mean_multiplier(float(scale) / float(result_scale), pixels)
             bias, offset, (low, high) = -zero_point * pixels, None, (-128, 127)
         else:
-            self._hands_on(given)
+            self.check_hands_on(given)
             kernel = operator.options["FilterHeight"], operator.options["FilterWidth"]
             window = window_of(operator, source, given.result, kernel, source.shape[3])
             if any(window.padding):
-                raise _HostError("its windows at the edge have fewer pixels, so they divide by less")
+                raise HostError("its windows at the edge have fewer pixels, so they divide by less")
             stride = window.stride
             multiplier, shift = average_multiplier(kernel[0] * kernel[1]), 0
             # The kernel divides sums of stored values, zero point and all.
-            bias, offset, (low, high) = 0, 0, self._range(given)
+            bias, offset, (low, high) = 0, 0, self.result_range(given)
         pool = AvgPool(
             name=name,
-            input=self._graph.value_of[given.sources[0]],
+            input=self.graph.value_of[given.sources[0]],
             output=f"{name}.acc",
             kernel=(kernel[0], kernel[1]),
             stride=stride,
         )
         shape = nchw(given.result.shape)[1:]
-        sums = self._sums(name, shape if len(shape) == 3 else (*shape, 1, 1))
-        post = self._requantize(operator, sums, multiplier, shift, low, high, bias=bias, offset=offset)
+        sums = self.sums(name, shape if len(shape) == 3 else (*shape, 1, 1))
+        post = self.requantize(operator, sums, multiplier, shift, low, high, bias=bias, offset=offset)
         if len(shape) == 3:
-            return self._piece(given.sources, operator.output, (pool, post), (sums,))
-        result = self._tensor(operator.output)
+            return self.piece(given.sources, operator.output, (pool, post), (sums,))
+        result = self.tensor(operator.output)
         pixel = replace(result, name=f"{name}.pixel", shape=sums.shape)
         flatten = Flatten(name=f"{name}.flatten", input=pixel.name, output=result.name)
         layers = pool, replace(post, output=pixel.name), flatten
-        return self._piece(given.sources, operator.output, layers, (sums, pixel))
+        return self.piece(given.sources, operator.output, layers, (sums, pixel))
 
     def _add(self, operator: TfliteOperator, given: Operands) -> Piece:
-        name = self._graph.name_of[operator.index]
-        tensors = [self._file.tensors[number] for number in given.sources]
+        name = self.graph.name_of[operator.index]
+        tensors = [self.file.tensors[number] for number in given.sources]
         if any(tensor.shape != given.result.shape for tensor in tensors):
-            raise _HostError("its operands have different shapes")
-        scales = [float(_one_scale(tensor)[0]) for tensor in tensors]
+            raise HostError("its operands have different shapes")
+        scales = [float(one_scale(tensor)[0]) for tensor in tensors]
         twice = 2 * max(scales)
         multiplier, shift = multipliers(np.array(scales) / twice)
         sum_multiplier, sum_shift = multipliers(
-            np.array([twice / ((1 << 20) * float(_one_scale(given.result)[0]))])
+            np.array([twice / ((1 << 20) * float(one_scale(given.result)[0]))])
         )
         add = Add(
             name=name,
-            inputs=tuple(self._graph.value_of[number] for number in given.sources),
+            inputs=tuple(self.graph.value_of[number] for number in given.sources),
             output=f"{name}.acc",
             multiplier=multiplier,
             shift=shift,
             left_shift=20,
             rounding=Rounding.TFLITE_DOUBLE,
         )
-        sums = self._sums(name, nchw(given.result.shape)[1:])
-        low, high = self._range(given)
-        post = self._requantize(operator, sums, sum_multiplier, sum_shift, low, high)
-        return self._piece(given.sources, operator.output, (add, post), (sums,))
+        sums = self.sums(name, nchw(given.result.shape)[1:])
+        low, high = self.result_range(given)
+        post = self.requantize(operator, sums, sum_multiplier, sum_shift, low, high)
+        return self.piece(given.sources, operator.output, (add, post), (sums,))
 
     # -- operators that hand on ----------------------------------------------------------------
 
     def _max_pool(self, operator: TfliteOperator, given: Operands) -> Piece:
-        name, source = self._graph.name_of[operator.index], self._file.tensors[given.sources[0]]
-        self._hands_on(given)
+        name, source = self.graph.name_of[operator.index], self.file.tensors[given.sources[0]]
+        self.check_hands_on(given)
         kernel = operator.options["FilterHeight"], operator.options["FilterWidth"]
         window = window_of(operator, source, given.result, kernel, source.shape[3])
-        low, high = self._range(given)
-        _, zero_point = _one_scale(source)
+        low, high = self.result_range(given)
+        _, zero_point = one_scale(source)
         if high < 127 or low not in (-128, zero_point):
-            raise _HostError("its activation clamps from above")
-        value, result = self._graph.value_of[given.sources[0]], self._graph.value_of[operator.output]
+            raise HostError("its activation clamps from above")
+        value, result = self.graph.value_of[given.sources[0]], self.graph.value_of[operator.output]
         pool = MaxPool(
             name=name,
             input=value,
@@ -403,68 +317,68 @@ class _Lowering:
             padding=window.padding,
         )
         if low == -128:
-            return self._piece(given.sources, operator.output, (pool,))
+            return self.piece(given.sources, operator.output, (pool,))
         middle = Tensor(
             name=pool.output,
             shape=nchw(given.result.shape)[1:],
-            fmt=_INT8,
-            scale=float(_one_scale(source)[0]),
+            fmt=INT8,
+            scale=float(one_scale(source)[0]),
             zero_point=zero_point,
         )
         relu = Relu(name=f"{name}.relu", input=pool.output, output=result)
-        return self._piece(given.sources, operator.output, (pool, relu), (middle,))
+        return self.piece(given.sources, operator.output, (pool, relu), (middle,))
 
     def _relu(self, operator: TfliteOperator, given: Operands) -> Piece:
-        name, source = self._graph.name_of[operator.index], self._file.tensors[given.sources[0]]
-        scale, zero_point = _one_scale(source)
-        result_scale, _ = _one_scale(given.result)
-        value, result = self._graph.value_of[given.sources[0]], self._graph.value_of[operator.output]
+        name, source = self.graph.name_of[operator.index], self.file.tensors[given.sources[0]]
+        scale, zero_point = one_scale(source)
+        result_scale, _ = one_scale(given.result)
+        value, result = self.graph.value_of[given.sources[0]], self.graph.value_of[operator.output]
         limits = 0.0, 6.0 if operator.kind == "RELU6" else math.inf
-        low, high = activation_range(limits, *_one_scale(given.result))
-        if high == 127 and _one_scale(source) == _one_scale(given.result):
-            return self._piece(given.sources, operator.output, (Relu(name=name, input=value, output=result),))
+        low, high = activation_range(limits, *one_scale(given.result))
+        if high == 127 and one_scale(source) == one_scale(given.result):
+            return self.piece(given.sources, operator.output, (Relu(name=name, input=value, output=result),))
         if not is_channels_last(source.shape):
-            raise _HostError(f"it rescales a tensor of shape {source.shape}, which is no picture")
+            raise HostError(f"it rescales a tensor of shape {source.shape}, which is no picture")
         multiplier, shift = multipliers(np.array([float(scale) / float(result_scale)]))
         pool = AvgPool(name=name, input=value, output=f"{name}.acc", kernel=(1, 1), stride=(1, 1))
-        sums = self._sums(name, nchw(source.shape)[1:])
-        post = self._requantize(operator, sums, multiplier, shift, low, high, bias=-zero_point)
-        return self._piece(given.sources, operator.output, (pool, post), (sums,))
+        sums = self.sums(name, nchw(source.shape)[1:])
+        post = self.requantize(operator, sums, multiplier, shift, low, high, bias=-zero_point)
+        return self.piece(given.sources, operator.output, (pool, post), (sums,))
 
     def _concat(self, operator: TfliteOperator, given: Operands) -> Piece:
-        name = self._graph.name_of[operator.index]
-        axis = concat_axis(operator, [self._file.tensors[n] for n in given.sources], given.result)
+        name = self.graph.name_of[operator.index]
+        axis = concat_axis(operator, [self.file.tensors[n] for n in given.sources], given.result)
         if axis != len(given.result.shape) - 1 or len(given.result.shape) == 3:
-            raise _HostError("it doesn't join channels")
-        self._hands_on(given)
-        if self._range(given) != (-128, 127):
-            raise _HostError("it has an activation")
+            raise HostError("it doesn't join channels")
+        self.check_hands_on(given)
+        if self.result_range(given) != (-128, 127):
+            raise HostError("it has an activation")
         concat = Concat(
             name=name,
-            inputs=tuple(self._graph.value_of[number] for number in given.sources),
-            output=self._graph.value_of[operator.output],
+            inputs=tuple(self.graph.value_of[number] for number in given.sources),
+            output=self.graph.value_of[operator.output],
         )
-        return self._piece(given.sources, operator.output, (concat,))
+        return self.piece(given.sources, operator.output, (concat,))
 
     def _reshape(self, operator: TfliteOperator, given: Operands) -> Piece:
-        source = self._file.tensors[given.sources[0]]
+        source = self.file.tensors[given.sources[0]]
         if not is_channels_last(source.shape) or len(given.result.shape) != 2:
-            raise _HostError(f"the core doesn't make {given.result.shape} of {source.shape}")
+            raise HostError(f"the core doesn't make {given.result.shape} of {source.shape}")
         if self._made_by_takers(operator, ("FULLY_CONNECTED",)):
             self._flat[operator.output] = given.sources[0]
             return Piece(sources=(), layers=(), tensors=(), weights=())
         if source.shape[1] * source.shape[2] > 1:
-            raise _HostError("it flattens pixels for more than linear layers")
-        name = self._graph.name_of[operator.index]
-        value, result = self._graph.value_of[given.sources[0]], self._graph.value_of[operator.output]
-        return self._piece(given.sources, operator.output, (Flatten(name=name, input=value, output=result),))
+            raise HostError("it flattens pixels for more than linear layers")
+        name = self.graph.name_of[operator.index]
+        value, result = self.graph.value_of[given.sources[0]], self.graph.value_of[operator.output]
+        return self.piece(given.sources, operator.output, (Flatten(name=name, input=value, output=result),))
 
     def _pad(self, operator: TfliteOperator, given: Operands) -> Piece:
-        source = self._file.tensors[given.sources[0]]
+        source = self.file.tensors[given.sources[0]]
         padding = padding_of(operator, source, given.result, given.parameters[0])
-        self._hands_on(given)
+        self.check_hands_on(given)
         if not self._made_by_takers(operator, ("CONV_2D", "DEPTHWISE_CONV_2D")):
-            raise _HostError("it is no convolution that takes its result")
+            raise HostError("it is no convolution that takes its result")
         self._padded[operator.output] = given.sources[0], padding
         return Piece(sources=(), layers=(), tensors=(), weights=())
 
@@ -475,14 +389,7 @@ class _Lowering:
         return (
             self._ahead
             and bool(takers)
-            and number not in self._file.outputs
+            and number not in self.file.outputs
             and operator.inputs[0] not in self._padded
             and all(taker.kind in kinds and taker.inputs.count(number) == 1 for taker in takers)
         )
-
-
-def _one_scale(tensor: TfliteTensor) -> tuple[np.float32, int]:
-    """(scale, zero point) of an activation."""
-    if tensor.scales is None or tensor.zero_points is None or tensor.scales.size != 1:
-        raise _HostError(f"tensor {tensor.name!r:.60} has no scale")
-    return tensor.scales[0], int(tensor.zero_points[0])

@@ -11,9 +11,10 @@ import numpy as np
 from ..network import Network
 from ..storage import ImportModelError
 from .model import CoreStep, HostStep, Model
-from .tflite_core import Piece, lower_operators
+from .tflite_core import lower_operators
 from .tflite_file import TfliteFile, TfliteOperator, read_tflite
 from .tflite_graph import TfliteGraph, clean_name
+from .tflite_pieces import Piece
 
 __all__ = ["load_tflite"]
 
