@@ -14,6 +14,8 @@ from bitwright.models.storage import ImportModelError
 
 HERE = Path(__file__).parent
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the driver's limits need Linux's /proc")
+
 
 @pytest.fixture
 def drive(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
