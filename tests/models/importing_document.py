@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from bitwright.models.graph.evaluate import ARITHMETIC
 from bitwright.models.graph.evaluate import OPERATORS as EVALUATED
 from bitwright.models.importers import quantised
 from bitwright.models.importers.onnx_schema import QONNX_OPERATORS
@@ -33,15 +34,13 @@ def _core(op: str) -> str:
 
 def _onnx() -> str:
     qonnx = {ours for ours, _, _ in QONNX_OPERATORS.values()}
-    rows = [(f"`{op}`", _core(op)) for op in sorted(set(EVALUATED) - qonnx) if op in quantised.OPERATORS]
-    host = ", ".join(f"`{op}`" for op in sorted(set(EVALUATED) - qonnx) if op not in quantised.OPERATORS)
-    table = _table(("operator", "on the core, with its rounding"), rows)
-    return f"{table}\n\nRead too, and always the host's: {host}."
+    rows = [(f"`{op}`", ARITHMETIC[op], _core(op)) for op in sorted(set(EVALUATED) - qonnx)]
+    return _table(("operator", "rounding of the framework, and on the host", "on the core"), rows)
 
 
 def _qonnx() -> str:
-    rows = [(f"`{op}`", _core(ours)) for op, (ours, _, _) in QONNX_OPERATORS.items()]
-    return _table(("operator", "on the core, with its rounding"), rows)
+    rows = [(f"`{op}`", ARITHMETIC[ours], _core(ours)) for op, (ours, _, _) in QONNX_OPERATORS.items()]
+    return _table(("operator", "rounding of the framework, and on the host", "on the core"), rows)
 
 
 def _tflite() -> str:
