@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .attributes import flag
-from .graph import Graph, Node
+from .graph import Graph, Node, Value
 
-__all__ = ["LayerCount", "layer_counts"]
+__all__ = ["LayerCount", "layer_counts", "node_macs"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ def layer_counts(graph: Graph) -> list[LayerCount]:
             LayerCount(
                 name=node.name,
                 kind=_KINDS.get(node.op, node.op),
-                macs=_macs(node, graph),
+                macs=node_macs(node, graph.values),
                 parameters=parameters,
                 shape=graph.values[next(name for name in node.outputs if name)].shape,
             )
@@ -78,9 +78,10 @@ def layer_counts(graph: Graph) -> list[LayerCount]:
     return rows
 
 
-def _macs(node: Node, graph: Graph) -> int:
-    shapes = [graph.values[name].shape if name else () for name in node.inputs]
-    out = math.prod(graph.values[node.outputs[0]].shape) if node.outputs[0] else 0
+def node_macs(node: Node, values: Mapping[str, Value]) -> int:
+    """What `LayerCount.macs` says of one node, from its operands' and results' shapes."""
+    shapes = [values[name].shape if name else () for name in node.inputs]
+    out = math.prod(values[node.outputs[0]].shape) if node.outputs[0] else 0
     if node.op in ("Conv", "ConvInteger"):
         return out * math.prod(shapes[1][1:])
     if node.op == "QLinearConv":

@@ -121,7 +121,9 @@ def _gelu(node: Node, x: Operands) -> Array:
 
 
 def _erf(x: Array) -> Array:
-    return np.asarray(np.frompyfunc(math.erf, 1, 1)(x)).astype(np.float64)
+    import torch
+
+    return np.asarray(torch.special.erf(torch.from_numpy(x.astype(np.float64))).numpy())
 
 
 def _reduce(function: Callable[..., Any]) -> Operator:

@@ -25,12 +25,13 @@ OPERATORS: Mapping[str, Callable[[Node, Sequence[Any]], Any]] = {
 """Every operator that graphs may hold, and what computes it."""
 
 ARITHMETIC: Mapping[str, str] = {
-    **dict.fromkeys(ELEMENTWISE, "NumPy, in the operands' type"),
+    **dict.fromkeys(ELEMENTWISE, "in the operands' type"),
     **dict.fromkeys(("Pow", "Sigmoid", "Erf", "Gelu"), "float64, rounded once to the operands' type"),
     **dict.fromkeys(MOVEMENT, "exact: values are moved"),
     "Cast": "to integers towards zero",
     "Resize": "nearest: exact; linear: float32",
-    **dict.fromkeys(WEIGHTED, "sums in the operands' type, in any order"),
+    **dict.fromkeys(WEIGHTED, "sums in the operands' type, in no fixed order"),
+    **dict.fromkeys(("MaxPool", "GlobalMaxPool"), "exact"),
     "Round": "half to even",
     "BipolarQuant": "float32: +scale from 0 on, else -scale",
     "ConvInteger": "exact, modulo 2^32",
@@ -38,7 +39,7 @@ ARITHMETIC: Mapping[str, str] = {
     "DynamicQuantizeLinear": "scale and zero point from the operand; as QuantizeLinear",
     "MatMulInteger": "exact, modulo 2^32",
     "MultiThreshold": "thresholds that x reaches, counted; times out_scale, plus out_bias",
-    "QLinearConv": "int32 sums to float32, times float32 x_scale * w_scale / y_scale, half to even, saturated",
+    "QLinearConv": "int32 sums in float32 times x_scale * w_scale / y_scale, half to even, saturated",
     "QLinearMatMul": "as QLinearConv",
     "Quant": "x / scale + zero point in float32, clamped, then rounded as rounding_mode says; HALF_UP and "
     "HALF_DOWN go away from and towards zero",

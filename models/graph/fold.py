@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .attributes import integers
+from .counts import node_macs
 from .evaluate import run_node
 from .graph import Graph, Node, Value
 
@@ -24,6 +26,8 @@ QUANTISERS = frozenset(
 """Operators that say what integers a float stands for; what they say of weights is kept."""
 _BYTES = 1 << 31
 """The most bytes that computed constants may have in all."""
+_WORK = 1 << 33
+"""The most products, or values under windows, that computing them may take: some seconds."""
 
 
 def fold_constants(graph: Graph, *, quantisers: bool = False) -> Graph:
@@ -37,7 +41,8 @@ def fold_constants(graph: Graph, *, quantisers: bool = False) -> Graph:
             so does what takes their results.
 
     Raises:
-        ValueError: the computed constants would take more than 2^31 bytes, or one can't be computed.
+        ValueError: the computed constants would take more than 2^31 bytes or 2^33 products, or one can't be
+            computed.
     """
     constants: dict[str, NDArray[Any]] = dict(graph.constants)
     same: dict[str, str] = {}
@@ -63,7 +68,7 @@ def fold_constants(graph: Graph, *, quantisers: bool = False) -> Graph:
 def _check_room(graph: Graph, quantisers: bool) -> None:
     """Nothing; raises before any memory is taken where the constants to compute would take too much."""
     fixed = set(graph.constants)
-    room = _BYTES
+    room, work = _BYTES, _WORK
     for node in graph.nodes:
         if _computable(node, fixed, quantisers):
             made = [graph.values[name] for name in node.outputs if name]
@@ -71,6 +76,11 @@ def _check_room(graph: Graph, quantisers: bool) -> None:
             room -= sum(math.prod(value.shape) * value.dtype.itemsize for value in made)
             if room < 0:
                 raise ValueError(f"node {node.name!r:.80}: the graph's constants take more than 2^31 bytes")
+            work -= node_macs(node, graph.values)
+            if node.op in ("MaxPool", "AveragePool"):
+                work -= math.prod(made[0].shape) * math.prod(integers(node, "kernel_shape"))
+            if work < 0:
+                raise ValueError(f"node {node.name!r:.80}: its constants take more than 2^33 products")
 
 
 def _computable(node: Node, fixed: Collection[str], quantisers: bool) -> bool:

@@ -43,7 +43,8 @@ class Node:
 
     Names and meanings of `op`, operands and attributes are ONNX's of its current opset, layout NCHW,
     whatever the file was; QONNX's stand beside them. Readers bring older forms to it (axes as an operand
-    of Squeeze, min and max as operands of Clip, …).
+    of Squeeze, min and max as operands of Clip, …), give windows explicit kernel_shape, strides, dilations
+    and pads instead of auto_pad, Transpose its perm, and Cast a NumPy name for `to`.
     """
 
     op: str
