@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import functools
+import heapq
+import operator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..graph import Graph, Node, fold_constants
-from ..layers import Conv, Layer, Linear
+from ..layers import Conv, Linear
 from .model import Code, CoreStep, HostStep, Model
 from .quantised_constants import fixed_constants
-from .quantised_draft import plain_name
 from .quantised_posts import identity_post
 from .quantised_quantisers import QUANTISERS, linear_quantiser, quantiser_of
 from .quantised_values import NotLowered, Pending, Quantiser, Stored, Sums
@@ -69,8 +71,8 @@ class _Cut:
 
     value: str
     tensor: str
-    layers: list[Layer]
-    """Without what brings sums out as they are."""
+    layers: int
+    """A bit for each layer, without what brings sums out as they are."""
 
 
 def lower_graph(graph: Graph) -> Model:
@@ -103,10 +105,11 @@ class _Partition:
         self.taken: set[str] = set()
         """Names of the nodes that a core runs."""
         self.reasons: dict[str, str] = {}
-        self.consumers: dict[str, list[Node]] = {}
-        for node in graph.nodes:
+        self.readers: dict[str, list[int]] = {}
+        """Places of the nodes that take a value."""
+        for place, node in enumerate(graph.nodes):
             for name in set(node.inputs):
-                self.consumers.setdefault(name, []).append(node)
+                self.readers.setdefault(name, []).append(place)
         for name in graph.inputs:
             self._from_integers(name)
 
@@ -135,21 +138,19 @@ class _Partition:
         try:
             source = walk.start(value, spec, known=known)
         except NotLowered as fault:
-            self.reasons.setdefault(next(iter(self.consumers.get(value, ()))).name, str(fault))
+            self._blame(value, str(fault))
             return
-        for node in self.graph.nodes:
-            if node.name not in self.taken:
-                walk.take(node)
+        self._follow(walk, value)
         self.reasons.update(walk.reasons)
-        open_ends = dict.fromkeys(name for nodes in walk.ancestors.values() for name in nodes)
-        self.reasons.update(dict.fromkeys(open_ends, _UNFINISHED))
+        open_ends = functools.reduce(operator.or_, walk.ancestors.values())
+        self.reasons.update(dict.fromkeys(self._names(open_ends), _UNFINISHED))
         cut = self._cut(walk)
         if cut is None:
             return
         try:
             step = self._step(walk, value, source, cut)
         except ValueError as fault:
-            self.reasons[next(n.name for n in self.consumers[value])] = str(fault)
+            self._blame(value, str(fault))
             return
         self.cores.append(step)
         self.taken.update(step.nodes)
@@ -163,55 +164,97 @@ class _Partition:
             )  # fmt: skip
             self._grow(cut.value, again)
 
+    def _blame(self, value: str, reason: str) -> None:
+        """Nothing; says why the nodes that take `value` are the host's."""
+        for place in self.readers.get(value, ()):
+            self.reasons[self.graph.nodes[place].name] = reason
+
+    def _follow(self, walk: Walk, value: str) -> None:
+        """Nothing; lowers what follows `value`, in the graph's order, as far as it goes."""
+        waiting = list(self.readers.get(value, ()))
+        heapq.heapify(waiting)
+        seen: set[int] = set()
+        while waiting:
+            place = heapq.heappop(waiting)
+            node = self.graph.nodes[place]
+            if place in seen or node.name in self.taken:
+                continue
+            seen.add(place)
+            if walk.take(node, place):
+                for reader in self.readers.get(node.outputs[0], ()):
+                    heapq.heappush(waiting, reader)
+
+    def _names(self, bits: int) -> list[str]:
+        """Names of the nodes that `bits` stands for."""
+        names = []
+        while bits:
+            lowest = bits & -bits
+            names.append(self.graph.nodes[lowest.bit_length() - 1].name)
+            bits ^= lowest
+        return names
+
     def _cut(self, walk: Walk) -> _Cut | None:
         """The value that most layers lead to, and that alone leaves the nodes before it."""
+        weighted = sum(
+            1 << i for i, layer in enumerate(walk.draft.layers) if isinstance(layer, Conv | Linear)
+        )
+        leaks = self._leaks(walk)
         best: _Cut | None = None
         for value, state in walk.states.items():
-            nodes = walk.ancestors[value]
-            if not nodes or not self._closed(walk, value):
-                continue
             if isinstance(state, Stored) and state.whole:
                 tensor = state.tensor
             elif isinstance(state, Pending) and isinstance(state.base, Sums) and not state.nodes:
+                tensor = state.base.tensor
+            else:
+                continue
+            layers = walk.draft.depths.get(tensor, 0)
+            better = best is None or layers.bit_count() > best.layers.bit_count()
+            if not (better and layers & weighted) or leaks[value] & ~walk.ancestors[value]:
+                continue
+            if isinstance(state, Pending):
+                assert isinstance(state.base, Sums)
                 try:
                     tensor = identity_post(walk.draft, state.base.layer, state.base)
                 except NotLowered as fault:
-                    self._blame(nodes, state.base, str(fault))
+                    maker = walk.ancestors[value].bit_length() - 1
+                    self.reasons[self.graph.nodes[maker].name] = str(fault)
                     continue
-            else:
-                continue
-            source = tensor if isinstance(state, Stored) else state.base.tensor
-            layers = walk.draft.needed(source)
-            works = any(isinstance(layer, Conv | Linear) for layer in layers)
-            if works and (best is None or len(layers) > len(best.layers)):
-                best = _Cut(value=value, tensor=tensor, layers=layers)
+            best = _Cut(value=value, tensor=tensor, layers=layers)
         return best
 
-    def _blame(self, nodes: Iterable[str], sums: Sums, reason: str) -> None:
-        for name in nodes:
-            if plain_name(name) == sums.layer:
-                self.reasons[name] = reason
+    def _leaks(self, walk: Walk) -> dict[str, int]:
+        """By value of a walk: a bit for each node that takes what was made on the way to it.
 
-    def _closed(self, walk: Walk, value: str) -> bool:
-        """Whether nothing before `value`, but the part's first value, is needed behind it."""
-        nodes = walk.ancestors[value]
-        for node in self.graph.nodes:
-            if node.name in nodes and value not in node.outputs:
-                name = node.outputs[0]
-                readers = self.consumers.get(name, ())
-                if name in self.graph.outputs or any(reader.name not in nodes for reader in readers):
-                    return False
-        return True
+        The bit behind the last node's stands for the graph's user.
+        """
+        user = 1 << len(self.graph.nodes)
+        leaks: dict[str, int] = {}
+        for value in walk.states:
+            if not walk.ancestors[value]:
+                leaks[value] = 0
+                continue
+            maker = self.graph.nodes[walk.ancestors[value].bit_length() - 1]
+            leaks[value] = 0
+            for name in maker.inputs:
+                if name in leaks:
+                    leaks[value] |= leaks[name]
+                    if walk.ancestors[name]:
+                        leaks[value] |= user if name in self.graph.outputs else 0
+                        leaks[value] |= sum(1 << reader for reader in self.readers.get(name, ()))
+        return leaks
 
     def _step(self, walk: Walk, value: str, source: str, cut: _Cut) -> CoreStep:
-        nodes = walk.ancestors[cut.value] | self._constant_nodes(walk.ancestors[cut.value])
+        bits = walk.ancestors[cut.value]
+        nodes = set(self._names(bits))
+        nodes |= self._constant_nodes(nodes)
         number = len(self.cores)
         name = self.graph.name or "network"
         network = walk.draft.network(f"{name}.{number + 1}" if number else name, source, cut.tensor)
+        kept = {layer.name for layer in network.layers}
         tensors: dict[str, str] = {}
         codes: dict[str, Code] = {}
         for key, state in walk.states.items():
-            if walk.ancestors[key] and not walk.ancestors[key] <= nodes:
+            if walk.ancestors[key] & ~bits:
                 continue
             if isinstance(state, Stored) and state.whole and state.tensor in network.tensors:
                 tensors[key], codes[key] = state.tensor, Code(unit=np.array(state.unit), zero=state.zero)
@@ -219,7 +262,7 @@ class _Partition:
                 sums = state.base
                 if sums.tensor not in network.tensors or sums.layer not in walk.draft.weights:
                     continue
-                sign = walk.draft.signs(sums.layer, network.layers)
+                sign = walk.draft.signs(sums.layer, kept)
                 tensors[key] = sums.tensor
                 codes[key] = Code(unit=sums.unit * sign, offset=sums.offset)
         tensors[cut.value] = cut.tensor
@@ -232,15 +275,15 @@ class _Partition:
             codes=codes,
         )
 
-    def _constant_nodes(self, nodes: frozenset[str]) -> frozenset[str]:
+    def _constant_nodes(self, nodes: set[str]) -> set[str]:
         """Nodes whose results are quantised constants that `nodes` alone take."""
         found: set[str] = set()
         for node in reversed(self.graph.nodes):
             if node.outputs[0] in self.fixed and node.outputs[0] not in self.graph.outputs:
-                readers = self.consumers.get(node.outputs[0], [])
-                if readers and all(r.name in nodes or r.name in found for r in readers):
+                readers = [self.graph.nodes[place].name for place in self.readers.get(node.outputs[0], ())]
+                if readers and all(name in nodes or name in found for name in readers):
                     found.add(node.name)
-        return frozenset(found)
+        return found
 
     def steps(self) -> Iterator[HostStep | CoreStep]:
         """All steps in an order in which they can run; neighbours of the host's with one reason are one."""

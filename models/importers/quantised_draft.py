@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -61,9 +61,14 @@ class Draft:
     def __init__(self) -> None:
         self.tensors: dict[str, DraftTensor] = {}
         self.layers: list[Layer] = []
+        self.named: dict[str, Layer] = {}
+        self.taken: set[str] = set()
+        """Tensors that layers take."""
         self.weights: dict[str, DraftWeights] = {}
         self.flips: dict[str, tuple[str, NDArray[np.int64]]] = {}
         """By a layer with weights: the layer of thresholds for whose sake channels change sign, and signs."""
+        self.depths: dict[str, int] = {}
+        """By tensor: a bit for each layer that it needs, by the layer's place."""
         self._names: set[str] = set()
         self._ranges: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
 
@@ -92,8 +97,13 @@ class Draft:
         return replace(self.tensors[source], name=name, shape=shape)
 
     def restate(self, name: str, scale: float, zero_point: int) -> None:
-        """Nothing; says what the integers of a tensor are worth, where nobody has yet."""
-        self.tensors[name] = replace(self.tensors[name], scale=scale, zero_point=zero_point)
+        """Nothing; says what the integers of a tensor are worth, where nobody has yet.
+
+        So it holds for all that are moved copies of the same input.
+        """
+        for key, tensor in self.tensors.items():
+            if key == name or (tensor.scale is None and not tensor.sums):
+                self.tensors[key] = replace(tensor, scale=scale, zero_point=zero_point)
 
     def append(self, layer: Layer, weights: DraftWeights | None = None) -> None:
         """Nothing; adds a layer whose tensors are there.
@@ -107,13 +117,18 @@ class Draft:
             if np.abs(weights.bias).max() >= 1 << 31:
                 raise NotLowered("its bias must fit 32 bits")
             self.weights[layer.name] = weights
+        self.depths[layer.output] = 1 << len(self.layers)
+        for name in layer.inputs:
+            self.depths[layer.output] |= self.depths.get(name, 0)
         self.layers.append(layer)
+        self.named[layer.name] = layer
+        self.taken.update(layer.inputs)
 
     def sums_range(self, layer: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(least, greatest) sum of each channel of a layer with weights, with its bias."""
         if layer not in self._ranges:
             weights = self.weights[layer]
-            source = next(made for made in self.layers if made.name == layer).inputs[0]
+            source = self.named[layer].inputs[0]
             least, most = dot_range(weights.values, self._widest(source))
             self._ranges[layer] = least + weights.bias, most + weights.bias
         return self._ranges[layer]
@@ -125,12 +140,8 @@ class Draft:
 
     def needed(self, output: str) -> list[Layer]:
         """The layers that a tensor needs, in order."""
-        wanted, kept = {output}, []
-        for layer in reversed(self.layers):
-            if layer.output in wanted:
-                wanted.update(layer.inputs)
-                kept.append(layer)
-        return kept[::-1]
+        bits = self.depths.get(output, 0)
+        return [layer for place, layer in enumerate(self.layers) if bits >> place & 1]
 
     def network(self, name: str, source: str, output: str) -> Network:
         """The network that makes `output` of `source`.
@@ -139,6 +150,7 @@ class Draft:
             ValueError: a part that doesn't fit; names the layer or tensor.
         """
         layers = self.needed(output)
+        posts = {layer.name for layer in layers}
         formats = self._formats(source, layers)
         names = {source, *(layer.output for layer in layers)}
         tensors = {
@@ -156,7 +168,7 @@ class Draft:
         for layer in layers:
             if isinstance(layer, Conv | Linear):
                 weights = self.weights[layer.name]
-                sign = self.signs(layer.name, layers)
+                sign = self.signs(layer.name, posts)
                 values = weights.values * sign.reshape(-1, *[1] * (weights.values.ndim - 1))
                 bias = weights.bias * sign
                 records[layer.name] = WeightRecord.dense(
@@ -175,10 +187,10 @@ class Draft:
             weights=records,
         )
 
-    def signs(self, layer: str, layers: Iterable[Layer]) -> NDArray[np.int64]:
-        """−1 for each channel of a layer whose weights change sign in a network of `layers`, else 1."""
+    def signs(self, layer: str, kept: Container[str]) -> NDArray[np.int64]:
+        """−1 for each channel of a layer whose weights change sign where the layers `kept` are, else 1."""
         post, sign = self.flips.get(layer, ("", np.ones(1, np.int64)))
-        if not any(kept.name == post for kept in layers):
+        if post not in kept:
             sign = np.ones(1, np.int64)
         return np.broadcast_to(sign, (len(self.weights[layer].values),))
 

@@ -96,8 +96,8 @@ def finish_sums(draft: Draft, name: str, sums: Sums, chain: Chain) -> Stored:
         ValueError: the function isn't monotone, or takes too many thresholds.
     """
     spec = chain.spec
-    maker = next(layer for layer in draft.layers if layer.name == sums.layer)
-    if any(sums.tensor in layer.inputs for layer in draft.layers):
+    maker = draft.named[sums.layer]
+    if sums.tensor in draft.taken:
         raise NotLowered("its accumulators are taken twice")
     plain = _requantize(draft, name, sums, chain)
     if isinstance(maker, Add):

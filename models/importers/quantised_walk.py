@@ -34,6 +34,8 @@ _ELEMENTWISE = (
     "BatchNormalization",
     "Cast",
 )
+_CHAIN = 64
+"""The most nodes between sums and their quantiser."""
 _POOLS = ("AveragePool", "GlobalAveragePool", "ReduceMean")
 
 
@@ -42,8 +44,8 @@ class Walk(Operands):
 
     def __init__(self, graph: Graph, fixed: Mapping[str, Fixed]) -> None:
         super().__init__(graph, fixed)
-        self.ancestors: dict[str, frozenset[str]] = {}
-        """By value: names of the nodes between it and the first value."""
+        self.ancestors: dict[str, int] = {}
+        """By value: a bit for each node between it and the first value, by the node's place in the graph."""
         self.reasons: dict[str, str] = {}
         """By name of a node that is the host's."""
 
@@ -69,17 +71,15 @@ class Walk(Operands):
         )
         name = self.draft.tensor(tensor)
         self.states[value] = Stored(tensor=name, unit=spec.unit, zero=spec.zero)
-        self.ancestors[value] = frozenset()
+        self.ancestors[value] = 0
         return name
 
-    def take(self, node: Node) -> bool:
-        """Whether `node` has a part in the walk: some operand is known, and it became layers."""
+    def take(self, node: Node, place: int) -> bool:
+        """Whether `node`, which takes a known value, became layers; `place` is its place in the graph."""
         known = [name for name in node.inputs if name in self.states]
-        if not known:
-            return False
         try:
-            given = {"", *self.states, *self.fixed, *self.graph.constants}
-            loose = [name for name in node.inputs if name not in given]
+            given = (self.states, self.fixed, self.graph.constants)
+            loose = [name for name in node.inputs if name and not any(name in names for names in given)]
             if loose:
                 raise NotLowered(f"its operand {loose[0]:.60} is the host's")
             state = self._lower(node)
@@ -88,7 +88,9 @@ class Walk(Operands):
             return False
         value = node.outputs[0]
         self.states[value] = state
-        self.ancestors[value] = frozenset([node.name]).union(*(self.ancestors[name] for name in known))
+        self.ancestors[value] = 1 << place
+        for name in known:
+            self.ancestors[value] |= self.ancestors[name]
         return True
 
     def _lower(self, node: Node) -> State:
@@ -210,6 +212,8 @@ class Walk(Operands):
             state = Pending(base=self.plain(known[0]), start=known[0])
         if not isinstance(state, Pending):
             raise NotLowered("parts with different steps must be quantised first")
+        if len(state.nodes) >= _CHAIN:
+            raise NotLowered(f"more than {_CHAIN} nodes stand before a quantiser")
         if node.op == "MaxPool" and any(other.op == "MaxPool" for other in state.nodes):
             raise NotLowered("of two pools the first must be quantised")
         if node.op in SHAPES and math.prod(self.draft.tensors[state.base.tensor].shape[1:]) != 1:

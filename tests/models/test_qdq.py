@@ -332,24 +332,26 @@ def test_off_by_ones_are_products_that_float32_puts_on_a_tie(operator: str, tmp_
 def test_linear_operators_compute_what_onnx_runtime_computes(dtype: type, tmp_path: Path) -> None:
     n = Net(13)
     zero = 0 if dtype is I8 else 128
-    x = n.input("x", [1, 5, 9, 9], KINDS[dtype])
+    x = n.input("x", [1, 5, 10, 10], KINDS[dtype])
+    x = n.op("MaxPool", x, kernel_shape=[2, 2])
     steps = n.constant(np.linspace(0.004, 0.02, 6))
     nothing = n.constant(np.zeros(6), I8)
     weights = n.constant(n.rng.integers(-63, 64, (6, 5, 3, 3)), I8)
     first = n.constant(0.03137), n.constant(zero + 4, dtype)
     second = n.constant(0.1127), n.constant(zero - 30, dtype)
+    third = n.constant(0.1319), n.constant(zero + 7, dtype)
     bias = n.constant(n.rng.integers(-3000, 3000, 6), np.int32)
     x = n.op(
         "QLinearConv", x, *first, weights, steps, nothing, *second, bias, kernel_shape=[3, 3], strides=[2, 2]
     )
     x = n.op("Flatten", x)
     weights = n.constant(n.rng.integers(-63, 64, (96, 10)), I8)
-    x = n.op("QLinearMatMul", x, *second, weights, n.constant(0.01), n.constant(0, I8), *second)
+    x = n.op("QLinearMatMul", x, *second, weights, n.constant(0.01013), n.constant(0, I8), *third)
     path = n.save(tmp_path / "net.onnx", x, [1, 10], KINDS[dtype])
     model = lowered(path)
     assert not any(isinstance(step, HostStep) for step in model.steps)
     limits = np.iinfo(dtype)
-    given = n.rng.integers(limits.min, limits.max + 1, (60, 5, 9, 9)).astype(dtype)
+    given = n.rng.integers(limits.min, limits.max + 1, (60, 5, 10, 10)).astype(dtype)
     found = run_model(model, {"x": given})[x]
     assert len(np.unique(found)) > 20
     assert np.array_equal(found, runtime_says(path, given, [x])[x])
