@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["seed_files"]
+__all__ = ["qdq_onnx", "seed_files"]
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "models"
 """Networks that others made; used where they are there."""
@@ -25,7 +25,7 @@ def seed_files(folder: Path, *, torch_file: bool = True) -> list[Path]:
         random_network(number).save(folder / f"random-{number}.bw")
     _images(folder / "images.npz")
     _float_onnx(folder / "float.onnx")
-    _qdq_onnx(folder / "qdq.onnx")
+    qdq_onnx(folder / "qdq.onnx")
     _qonnx(folder / "quant.onnx")
     if torch_file:
         _pt2(folder / "small.pt2")
@@ -94,7 +94,8 @@ def _float_onnx(path: Path) -> None:
     _save(path, "float", nodes, {"x": ["N", 3, 8, 8]}, {"z": ["N", 10]}, constants)
 
 
-def _qdq_onnx(path: Path) -> None:
+def qdq_onnx(path: Path) -> None:
+    """Nothing; writes a convolution between quantisers, with a scale a channel."""
     from onnx import helper
 
     rng = np.random.default_rng(1)

@@ -1,3 +1,4 @@
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -21,6 +22,15 @@ def float_file(tmp_path: Path) -> Path:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     path = tmp_path / "float.onnx"
     path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.fixture
+def qdq_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A convolution between quantisers; yq is its stored result, c the sums before."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "fuzz"))
+    path = tmp_path / "qdq.onnx"
+    importlib.import_module("fuzz_seeds").qdq_onnx(path)
     return path
 
 
@@ -70,6 +80,17 @@ def test_onnx_runtime_agrees_and_a_wrong_reference_is_exit_1(
     out = capsys.readouterr().out
     assert "reference and onnxruntime DIFFER: 5 images, 5 mismatches" in out
     assert "y: 20 of 20 values differ" in out
+
+
+def test_a_qdq_graphs_stored_values_are_onnx_runtimes_to_the_bit(
+    capsys: pytest.CaptureFixture[str], qdq_file: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    assert main(["verify", str(qdq_file), "--against", "onnxruntime", "--images", "20", "--json"]) == 0
+    rows = {row["value"]: row for row in json.loads(capsys.readouterr().out)["values"]}
+    assert rows["yq"]["largest_difference"] == 0
+    assert rows["y"]["largest_ulp"] == 0
+    assert 0 < rows["c"]["largest_relative"] < 1e-5  # sums, which ONNX Runtime rounds to float32
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from bitwright.reports.core_runs import export_model, map_model, simulate_model
 from bitwright.reports.files import read_result
 from bitwright.reports.model_summary import model_summary
 from bitwright.reports.report import render_report
-from bitwright.reports.simulation import simulate_network
+from bitwright.reports.simulation import simulate_network, write_trace
 
 SMALL = load_machine("core-small")
 FIRST, SECOND = random_network(3), random_network(6)
@@ -102,6 +102,16 @@ def test_several_core_steps_are_simulated_and_added_up() -> None:
     assert list(last[:2]) == [n + cycles[0] for n in alone[1]["spans"]["exec"][-1][:2]]
     assert (len(runs), value["parts"], len(value["host"])) == (2, 2, 2)
     assert "2 programs one after the other" in render_report([value])
+
+
+def test_the_trace_of_several_core_steps_goes_on_where_the_one_before_ended(tmp_path: Path) -> None:
+    runs, value = simulate_model(two_parts(), SMALL)
+    events = json.loads(write_trace(tmp_path / "t.json", runs).read_text())["traceEvents"]
+    spans = [event["args"] for event in events if event["ph"] == "X"]
+    assert len(spans) == sum(len(rows) for _, result in runs for rows in result.timeline.values())
+    second = [span for span in spans if span["layer"] in runs[1][0].layers]
+    assert min(span["start_cycle"] for span in second) >= runs[0][1].cycles
+    assert abs(max(span["end_cycle"] for span in spans) - value["total"]["cycles"]) <= 2
 
 
 def test_several_core_steps_are_mapped_and_exported(tmp_path: Path) -> None:
