@@ -82,10 +82,15 @@ def _core_model(spec: str) -> Model:
     return model
 
 
-def _preparation(scale: str | None, mean: str | None, std: str | None) -> Preparation | None:
+def _preparation(
+    data: Path | None, scale: str | None, mean: str | None, std: str | None
+) -> Preparation | None:
     from .inputs import Preparation
 
-    return Preparation.parse(scale, mean, std)
+    prepared = Preparation.parse(scale, mean, std)
+    if data is None and prepared is not None:
+        raise ValueError("--scale, --mean and --std prepare images: give --data FILE too")
+    return prepared
 
 
 def _emit(value: dict[str, Any], as_json: bool, output: Path | None = None) -> None:
@@ -162,13 +167,13 @@ def info(
 
     if ranges != (data is not None):
         raise ValueError("info takes --ranges together with --data FILE, or neither")
+    prepared = _preparation(data, scale, mean, std)
     loaded = _model(model)
     value = model_summary(loaded)
     if data is not None:
         from .ranges import range_summary
 
-        preparation = _preparation(scale, mean, std)
-        value["ranges"] = range_summary(loaded, data, images=images, preparation=preparation)
+        value["ranges"] = range_summary(loaded, data, images=images, preparation=prepared)
     _emit(value, as_json, output)
 
 
@@ -257,9 +262,7 @@ def verify(
     """Hold reference, model and RTL to equal bits, cycles, bytes; or the reference to MODEL's framework."""
     from .progress import say
 
-    prepared = _preparation(scale, mean, std)
-    if data is None and prepared is not None:
-        raise ValueError("--scale, --mean and --std prepare images: give --data FILE too")
+    prepared = _preparation(data, scale, mean, std)
     if random is not None:
         from .agreement import verify_random
 

@@ -44,6 +44,7 @@ def test_machines_lists_the_presets(capsys: pytest.CaptureFixture[str]) -> None:
         (["info", "zoo:alexnet@x"], "zoo:alexnet@x: after @ comes the seed of the weights"),
         (["info", "zoo:random-1", "--ranges"], "info takes --ranges together with --data FILE, or neither"),
         (["verify", "zoo:random-1", "--scale", "2"], "prepare images: give --data FILE too"),
+        (["info", "zoo:random-1", "--std", "2"], "prepare images: give --data FILE too"),
         (["simulate", "zoo:lenet5", "--machine", "core-small"], "lenet5: no layer of it runs on a core (its"),
         (["info", "zoo:nothing"], "zoo:nothing: no such network in the zoo; there are zoo:"),
         (["info", "missing.bw"], "missing.bw"),
