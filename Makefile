@@ -12,8 +12,9 @@ CODE := $(ROOMS) tests examples benchmarks
 CASES ?= 560
 SEED ?= 0
 JOBS ?= 2
+FILES ?= 2000
 
-.PHONY: help demo test test-all check wheel-check verify-all prove pe-cost bench clean
+.PHONY: help demo test test-all check wheel-check verify-all prove pe-cost bench fuzz clean
 
 help:
 	@echo "make demo        trains, simulates, verifies and places a small network; build/demo/report.html"
@@ -22,14 +23,15 @@ help:
 	@echo "make verify-all  CASES=$(CASES) random networks on random machines: reference, model and RTL"
 	@echo "make prove       the units' proofs and their broken twins"
 	@echo "make pe-cost     LUTs, registers and DSP blocks of the PEs' parts, beside their targets"
-	@echo "make bench       the cycle model's speed beside the RTL's"
+	@echo "make bench       the speed of cycle model beside RTL, and of the integer reference"
+	@echo "make fuzz        FILES=$(FILES) damaged model files: each is read, or refused by one line"
 	@echo "make clean       removes build/, dist/ and .venv"
 
 $(STAMP): pyproject.toml constraints.txt
 	@command -v g++ >/dev/null || { echo "g++ is missing: install it with your system's packages (Debian, Ubuntu: apt install g++ make; Fedora: dnf install gcc-c++ make; macOS: xcode-select --install)" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,oracle]'
 	@touch $@
 
 demo: $(STAMP)
@@ -74,6 +76,10 @@ pe-cost: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/model_speed.py
+	$(BIN)/python benchmarks/reference_speed.py
+
+fuzz: $(STAMP)
+	$(BIN)/python tests/fuzz/fuzz_drive.py --count $(FILES) --seed $(SEED)
 
 clean:
 	rm -rf build dist $(VENV) *.egg-info

@@ -91,7 +91,7 @@ def _requantized(layer: Layer, after: Requantize, bias: NDArray[np.int32], out: 
         multiplier=after.multiplier,
         shift=after.shift,
         rounding=after.rounding,
-        zero_point=out.zero_point,
+        zero_point=out.zero_point if after.offset is None else after.offset,
         low=after.low,
         high=after.high,
     )

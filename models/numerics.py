@@ -62,14 +62,21 @@ def rescale(x: ArrayLike, multiplier: ArrayLike, shift: ArrayLike, rounding: Rou
     p = _integers("x", x, _INT32_MIN, _INT32_MAX) * _integers("a multiplier", multiplier, 0, _INT32_MAX)
     s = _integers("a shift", shift, 0, 31)
     one = np.int64(1)
+    shape = np.broadcast_shapes(p.shape, s.shape)
+    if p.shape != shape:  # the steps below work in place
+        p = np.broadcast_to(p, shape).copy()
     if rounding == Rounding.TFLITE_DOUBLE:
-        h = (p + (1 << 30)) >> 31
-        mask = (one << s) - 1
-        # Above the half rounds up; at the half only what is not negative does: away from zero.
-        result = (h >> s) + ((h & mask) > (mask >> 1) + (h < 0))
-    elif rounding == Rounding.TFLITE_SINGLE:
-        result = (p + (one << (30 + s))) >> (31 + s)
-    elif rounding == Rounding.HALF_EVEN:
+        p += 1 << 30
+        p >>= 31
+        # Half up, but what is negative one less, so that a tie goes away from zero; nothing where s is 0.
+        p += ((one << s) >> 1) + (p >> 63) * (s > 0)
+        p >>= s
+        return np.asarray(p)
+    if rounding == Rounding.TFLITE_SINGLE:
+        p += one << (30 + s)
+        p >>= 31 + s
+        return np.asarray(p)
+    if rounding == Rounding.HALF_EVEN:
         below = p >> (31 + s)
         rest, half = p - (below << (31 + s)), one << (30 + s)
         result = below + ((rest > half) | ((rest == half) & (below & 1 == 1)))

@@ -18,7 +18,7 @@ _INT32_MIN, _INT32_MAX = -(1 << 31), (1 << 31) - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Requantize(OneInput):
-    """Accumulators as activations: rescaled by channel, moved by the output's zero point, clamped.
+    """Accumulators as activations: rescaled by channel, moved by a zero point, clamped.
 
     The arithmetic is `numerics.requantize`. A ReLU is a `low` at the zero point.
     """
@@ -34,6 +34,9 @@ class Requantize(OneInput):
     bias: NDArray[np.int32] | None = None
     """Added before rescaling, shape (K,); None adds nothing. After an AvgPool of n pixels, −n times the
     pool's input zero point."""
+    offset: int | None = None
+    """Added after rescaling, −256..255; None is the output's zero point. TFLite's average pool rounds stored
+    values, so it adds 0 whatever the zero point is."""
 
     def __post_init__(self) -> None:
         where = f"layer {self.name}"
@@ -45,6 +48,10 @@ class Requantize(OneInput):
             object.__setattr__(self, name, check_integer(where, name, getattr(self, name)))
         if self.low > self.high:
             raise ValueError(f"{where}: low must not be above high, not {self.low} and {self.high}")
+        if self.offset is not None:
+            object.__setattr__(self, "offset", check_integer(where, "offset", self.offset))
+            if not -256 <= self.offset <= 255:
+                raise ValueError(f"{where}: offset must be from -256 to 255, not {self.offset}")
         if self.bias is None:
             return
         bias = np.asarray(self.bias)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits
 
 from .layers import (
     Add,
@@ -29,8 +33,10 @@ from .numerics import count_thresholds, requantize, rescale
 __all__ = ["run_layer", "run_reference", "trace_reference"]
 
 _INT32_MIN, _INT32_MAX = -(1 << 31), (1 << 31) - 1
-_CHUNK_VALUES = 1 << 22
+_CHUNK_VALUES = 1 << 19
 """Values of an unfolded input held at once; images are worked through in batches of that size."""
+_BATCH_VALUES = 1 << 18
+"""Values of a batch's largest tensor; larger batches run in parts, whose tensors then stay in the caches."""
 
 
 def run_reference(network: Network, x: ArrayLike) -> NDArray[Any]:
@@ -60,6 +66,20 @@ def _run(network: Network, x: ArrayLike, keep: bool) -> dict[str, NDArray[Any]]:
             f"network {network.name}: the input must have shape (B, "
             f"{', '.join(map(str, source.shape))}), not {batch.shape}"
         )
+    largest = max(math.prod(tensor.shape) for tensor in network.tensors.values())
+    size = max(1, _BATCH_VALUES // largest)
+    if len(batch) <= size:
+        return _run_part(network, batch, keep)
+    slices = [batch[start : start + size] for start in range(0, len(batch), size)]
+    # A part's products are too small to share among BLAS's threads, which would wait for each other: every
+    # processor works on a part of its own.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(min(len(slices), os.cpu_count() or 1)) as pool:
+        parts = list(pool.map(lambda part: _run_part(network, part, keep), slices))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _run_part(network: Network, batch: NDArray[Any], keep: bool) -> dict[str, NDArray[Any]]:
+    """The tensors of a checked batch; without `keep` the output alone."""
     last_use = {name: index for index, layer in enumerate(network.layers) for name in layer.inputs}
     last_use[network.output] = len(network.layers)
     values: dict[str, NDArray[Any]] = {network.input: batch}
@@ -83,13 +103,16 @@ def run_layer(network: Network, layer: Layer, *inputs: NDArray[Any]) -> NDArray[
     if isinstance(layer, Conv | Linear):
         record = network.weights[layer.name]
         weights, bias = record.values, record.bias_or_zero
-        most = max(abs(source.fmt.min), abs(source.fmt.max))
+        bound = int(np.abs(weights.reshape(len(weights), -1).astype(np.int64)).sum(axis=1).max())
+        bound *= max(abs(source.fmt.min), abs(source.fmt.max))
         if isinstance(layer, Conv):
-            acc = _conv(layer, x, weights, network.pad_value(layer), most)
-            acc += _by_channel(bias, acc)
+            acc = _conv(layer, x, weights, network.pad_value(layer), bound)
         else:
-            acc = _matmul(weights, x.T, most).T + bias
-        return _accumulators(layer, acc)
+            acc = _matmul(x, weights.T, bound).astype(_sum_type(bound))
+        if acc.dtype == np.int32 and bound + int(np.abs(bias.astype(np.int64)).max()) <= _INT32_MAX:
+            acc += _by_channel(bias, acc)
+            return acc
+        return _accumulators(layer, acc + _by_channel(bias.astype(np.int64), acc))
     if isinstance(layer, AvgPool):
         return _accumulators(layer, _pool(layer, x.astype(np.int64), source.zero_point, np.add))
     if isinstance(layer, Add):
@@ -102,7 +125,7 @@ def run_layer(network: Network, layer: Layer, *inputs: NDArray[Any]) -> NDArray[
             multiplier=layer.multiplier,
             shift=layer.shift,
             rounding=layer.rounding,
-            zero_point=result.zero_point,
+            zero_point=result.zero_point if layer.offset is None else layer.offset,
             low=layer.low,
             high=layer.high,
             channel_axis=1,
@@ -154,26 +177,27 @@ def _accumulators(layer: Layer, acc: NDArray[np.int64]) -> NDArray[np.int32]:
     return acc.astype(np.int32)
 
 
-def _matmul(weights: NDArray[Any], columns: NDArray[Any], most: int) -> NDArray[np.int64]:
-    """The products weights @ columns, exactly, for |columns| ≤ most; int64, leading axes are a stack.
+def _exact_type(bound: int) -> type[Any]:
+    """The number type in which sums of integers up to `bound` are exact, in whatever order they are formed.
 
-    Floating point is exact, in whatever order the sum is formed, while no partial sum can pass the
-    mantissa: Σ |weight| · most < 2^24 for float32, 2^53 for float64.
+    Floating point is while no partial sum can pass the mantissa: Σ |weight| · most < 2^24 for float32, 2^53
+    for float64. Operands have 16 bits at most, so int64 holds any sum of a tensor's 2^26 products.
     """
-    flat = np.abs(weights.astype(np.int64))
-    bound = int(flat.sum(axis=-1).max()) * most
-    if bound < 1 << 24:
-        return (weights.astype(np.float32) @ columns.astype(np.float32)).astype(np.int64)
-    if bound < 1 << 53:
-        return (weights.astype(np.float64) @ columns.astype(np.float64)).astype(np.int64)
-    # Operands have 16 bits at most, so int64 holds any sum of a tensor's 2^26 products.
-    return np.asarray(weights.astype(np.int64) @ columns.astype(np.int64))
+    return np.float32 if bound < 1 << 24 else np.float64 if bound < 1 << 53 else np.int64
 
 
-def _conv(
-    layer: Conv, x: NDArray[Any], weights: NDArray[Any], pad_value: int, most: int
-) -> NDArray[np.int64]:
-    """Convolution sums without bias, shape (B, K, OY, OX)."""
+def _matmul(weights: NDArray[Any], columns: NDArray[Any], bound: int) -> NDArray[Any]:
+    """The products weights @ columns, exactly, none above `bound`, leading axes a stack; of `_exact_type`."""
+    dtype = _exact_type(bound)
+    return np.asarray(weights.astype(dtype, copy=False) @ columns.astype(dtype, copy=False))
+
+
+def _sum_type(bound: int) -> type[Any]:
+    return np.int32 if bound <= _INT32_MAX else np.int64
+
+
+def _conv(layer: Conv, x: NDArray[Any], weights: NDArray[Any], pad_value: int, bound: int) -> NDArray[Any]:
+    """Convolution sums without bias, shape (B, K, OY, OX), none of them above `bound`."""
     batch, channels = x.shape[:2]
     outputs, depth, fy_count, fx_count = weights.shape
     top, left, bottom, right = layer.padding
@@ -181,17 +205,18 @@ def _conv(
     padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=pad_value)
     oy = (padded.shape[2] - dy * (fy_count - 1) - 1) // sy + 1
     ox = (padded.shape[3] - dx * (fx_count - 1) - 1) // sx + 1
-    acc = np.empty((batch, outputs, oy, ox), np.int64)
-    matrices = weights.reshape(layer.groups, outputs // layer.groups, -1)
+    acc = np.empty((batch, outputs, oy, ox), _sum_type(bound))
+    dtype = _exact_type(bound)
+    matrices = weights.reshape(layer.groups, outputs // layer.groups, -1).astype(dtype)
     step = max(1, _CHUNK_VALUES // (channels * fy_count * fx_count * oy * ox))
     for start in range(0, batch, step):
         part = padded[start : start + step].transpose(1, 0, 2, 3)
-        taps = np.empty((channels, fy_count, fx_count, part.shape[1], oy, ox), x.dtype)
+        taps = np.empty((channels, fy_count, fx_count, part.shape[1], oy, ox), dtype)
         for fy, fx in itertools.product(range(fy_count), range(fx_count)):
             y, col = fy * dy, fx * dx
             taps[:, fy, fx] = part[:, :, y : y + (oy - 1) * sy + 1 : sy, col : col + (ox - 1) * sx + 1 : sx]
         columns = taps.reshape(layer.groups, depth * fy_count * fx_count, -1)
-        sums = _matmul(matrices, columns, most).reshape(outputs, part.shape[1], oy, ox)
+        sums = _matmul(matrices, columns, bound).reshape(outputs, part.shape[1], oy, ox)
         acc[start : start + step] = sums.transpose(1, 0, 2, 3)
     return acc
 

@@ -5,7 +5,7 @@ The layout, all numbers little-endian:
 | bytes | what |
 | --- | --- |
 | 0–7 | `89 42 57 4E 45 54 0D 0A` |
-| 8–11 | format version, uint32, 2; version 1, which has fewer kinds of layers, is read too |
+| 8–11 | format version, uint32, 3; 1, with fewer kinds of layers, and 2, without offsets, are read too |
 | 12–15 | length of the header in bytes, uint32 |
 | 16–23 | length of the arrays in bytes, uint64 |
 | 24–55 | SHA-256 of header and arrays |
@@ -52,7 +52,7 @@ from .weights import WeightRecord
 __all__ = ["ImportModelError", "load_network", "save_network"]
 
 MAGIC = b"\x89BWNET\r\n"
-VERSION = 2
+VERSION = 3
 _PREFIX = struct.Struct("<8sIIQ32s")
 _HEADER_LIMIT = 1 << 24
 _FILE_LIMIT = 1 << 31
@@ -69,7 +69,7 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     "linear": (),
     "maxpool": ("kernel", "stride", "padding"),
     "avgpool": ("kernel", "stride", "padding"),
-    "requantize": ("multiplier", "shift", "rounding", "low", "high", "bias"),
+    "requantize": ("multiplier", "shift", "rounding", "low", "high", "bias", "offset"),
     "thresholds": ("values", "low", "step"),
     "relu": (),
     "flatten": (),
@@ -78,8 +78,8 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     "shuffle": ("groups",),
 }
 _ARRAYS = ("multiplier", "shift", "bias", "values")
-_SINCE_2 = ("pad_value", "bias")
-"""Options that may be null, which is what version 1 means by their absence."""
+_SINCE = {"pad_value": 2, "bias": 2, "offset": 3}
+"""Options that may be null, which is what files before this version mean by their absence."""
 
 
 class ImportModelError(ValueError):
@@ -328,7 +328,7 @@ def _parse_layer(entry: Any, arrays: _ArrayReader, version: int) -> Layer:
     else:
         values["input"] = _expect(str, table["input"], f"{where}: input")
     for option in _OPTIONS[kind]:
-        if option in _SINCE_2 and (version == 1 or table[option] is None):
+        if option in _SINCE and (version < _SINCE[option] or table[option] is None):
             continue
         value, what = table[option], f"{where}: {option}"
         if option in _ARRAYS:

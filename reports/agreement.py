@@ -16,8 +16,12 @@ from ..mapper.machine import Machine, MemoryTiming
 from ..mapper.mapping import MappingError
 from ..mapper.pe import PeKind
 from ..mapper.program import Program
+from ..models.importers.model import Model
+from ..models.importers.run import core_input
 from ..models.network import Network
 from ..models.reference import run_reference
+from .inputs import Preparation, load_images
+from .model_summary import core_networks, host_rows
 from .workers import hand_over, workers
 
 __all__ = [
@@ -29,7 +33,7 @@ __all__ = [
     "draw_network",
     "draw_pes",
     "summarize",
-    "verify_network",
+    "verify_model",
     "verify_random",
 ]
 
@@ -171,37 +175,44 @@ def summarize(results: Sequence[CaseResult], elapsed: float, unmapped: int = 0) 
     }
 
 
-def verify_network(
-    network: Network,
+def verify_model(
+    model: Model,
     machine: Machine,
     *,
     images: int = 4,
     data: str | Path | None = None,
+    preparation: Preparation | None = None,
     seed: int = 0,
     trace: Path | None = None,
     progress: Progress = _silent,
 ) -> dict[str, Any]:
-    """The `verify` result of one network on one machine, with the machine's own memory timing.
+    """The `verify` result of a model's core steps on one machine, with the machine's own memory timing.
 
     Args:
-        network: what to run.
+        model: what to run; of several core steps each is a case of its own.
         machine: the core to build.
         images: random inputs, or how many of `data` at most.
-        data: an `.npz` file whose `x` holds inputs, instead of random ones.
+        data: an `.npz` file with images, instead of random inputs of each core step; what the host runs
+            before a core step makes its input of them.
+        preparation: of these images.
         seed: of the random inputs.
         trace: VCD file to write of the first case.
         progress: takes a line on what is going on.
 
     Raises:
-        ValueError: the network can't be mapped, or the data doesn't fit.
+        ValueError: the model has no core step or can't be mapped, or the data doesn't fit.
         ToolError: see `compare`.
     """
     from ..models.zoo import random_input
-    from .inputs import load_images
 
     started = time.perf_counter()
-    program = map_network(network, machine)
-    inputs = random_input(network, seed, images) if data is None else load_images(data, network)[:images]
+    networks = core_networks(model)
+    programs = [map_network(network, machine) for network in networks]
+    if data is None:
+        inputs = [random_input(network, seed, images) for network in networks]
+    else:
+        taken = load_images(data, model, count=images, preparation=preparation).x
+        inputs = [core_input(model, core, {model.graph.inputs[0]: taken}) for core in model.cores]
     jobs = [
         Job(
             name=f"{network.name} on {machine.name}, image {number} (seed {seed})",
@@ -210,12 +221,15 @@ def verify_network(
             x=x,
             memory=machine.memory,
         )
-        for number, x in enumerate(inputs)
+        for network, program, batch in zip(networks, programs, inputs, strict=True)
+        for number, x in enumerate(batch)
     ]
     results = compare(machine, jobs, progress, trace)
     value = summarize(results, time.perf_counter() - started)
-    digests = {"program_digest": program.digest(), "machine_digest": machine.digest()}
-    return {**value, "network": network.name, "machine": machine.name, **digests, "seed": seed}
+    digest = "+".join(program.digest() for program in programs)
+    digests = {"program_digest": digest, "machine_digest": machine.digest()}
+    about = {"network": model.graph.name, "machine": machine.name, "seed": seed, "host": host_rows(model)}
+    return {**value, **digests, **about}
 
 
 def draw_memory(seed: int) -> MemoryTiming:

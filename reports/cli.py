@@ -18,7 +18,8 @@ import typer
 
 if TYPE_CHECKING:
     from ..mapper.machine import Machine
-    from ..models.network import Network
+    from ..models.importers.model import Model
+    from .inputs import Preparation
 
 __all__ = ["app", "main"]
 
@@ -32,7 +33,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="a .bw file or zoo:NAME")]
+_MODEL_HELP = "a .onnx, .tflite, .pt2 or .bw file, or zoo:NAME"
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL_HELP)]
 MachineName = Annotated[
     str, typer.Option("--machine", metavar="NAME|FILE", help="a preset's name or a .toml file")
 ]
@@ -43,6 +45,12 @@ Settings = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout")]
 Out = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="JSON to a file")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="of everything random")]
+Data = Annotated[
+    Path | None, typer.Option("--data", metavar="FILE", help=".npz with images in `x`, labels in `y`")
+]
+Scale = Annotated[str | None, typer.Option("--scale", metavar="N", help="pixels × N, such as 1/255")]
+Mean = Annotated[str | None, typer.Option("--mean", metavar="N,…", help="then less N, a channel each")]
+Std = Annotated[str | None, typer.Option("--std", metavar="N,…", help="then over N, a channel each")]
 
 
 class CheckError(Exception):
@@ -56,10 +64,33 @@ def _machine(name: str, settings: list[str] | None) -> Machine:
     return override_machine(machine, settings) if settings else machine
 
 
-def _network(model: str) -> Network:
-    from .inputs import load_model
+def _model(spec: str) -> Model:
+    from ..models.importers.load import load_model
 
-    return load_model(model)
+    return load_model(spec)
+
+
+def _core_model(spec: str) -> Model:
+    """A model for a verb that runs its core steps; tells on stderr what stays with the host."""
+    from .core_runs import say_host
+    from .model_summary import core_networks
+    from .progress import say
+
+    model = _model(spec)
+    core_networks(model)
+    say_host(model, say)
+    return model
+
+
+def _preparation(
+    data: Path | None, scale: str | None, mean: str | None, std: str | None
+) -> Preparation | None:
+    from .inputs import Preparation
+
+    prepared = Preparation.parse(scale, mean, std)
+    if data is None and prepared is not None:
+        raise ValueError("--scale, --mean and --std prepare images: give --data FILE too")
+    return prepared
 
 
 def _emit(value: dict[str, Any], as_json: bool, output: Path | None = None) -> None:
@@ -118,30 +149,51 @@ def demo(
 
 
 @app.command()
-def info(model: Model, as_json: Json = False, output: Out = None) -> None:
+def info(
+    model: ModelName,
+    ranges: Annotated[
+        bool, typer.Option("--ranges", help="run images: activation ranges in bits, weights' histograms")
+    ] = False,
+    data: Data = None,
+    images: Annotated[int, typer.Option("--images", min=1, help="of the file, at most")] = 100,
+    scale: Scale = None,
+    mean: Mean = None,
+    std: Std = None,
+    as_json: Json = False,
+    output: Out = None,
+) -> None:
     """Layers, MACs, parameters, formats and bytes of MODEL."""
-    from .summary import network_summary
+    from .model_summary import model_summary
 
-    _emit(network_summary(_network(model)), as_json, output)
+    if ranges != (data is not None):
+        raise ValueError("info takes --ranges together with --data FILE, or neither")
+    prepared = _preparation(data, scale, mean, std)
+    loaded = _model(model)
+    value = model_summary(loaded)
+    if data is not None:
+        from .ranges import range_summary
+
+        value["ranges"] = range_summary(loaded, data, images=images, preparation=prepared)
+    _emit(value, as_json, output)
 
 
 @app.command("map")
 def map_verb(
-    model: Model,
+    model: ModelName,
     machine: MachineName,
     settings: Settings = None,
     as_json: Json = False,
     output: Out = None,
 ) -> None:
     """How MODEL lies on the machine: tiles, loop order, buffers."""
-    from .summary import mapping_summary
+    from .core_runs import map_model
 
-    _emit(mapping_summary(_network(model), _machine(machine, settings)), as_json, output)
+    _emit(map_model(_core_model(model), _machine(machine, settings)), as_json, output)
 
 
 @app.command()
 def simulate(
-    model: Model,
+    model: ModelName,
     machine: MachineName,
     settings: Settings = None,
     trace: Annotated[
@@ -152,17 +204,18 @@ def simulate(
     output: Out = None,
 ) -> None:
     """Cycles, stalls, bytes and event energy of one inference."""
-    from .simulation import simulate_network, write_trace
+    from .core_runs import simulate_model
+    from .simulation import write_trace
 
-    program, result, value = simulate_network(_network(model), _machine(machine, settings))
+    runs, value = simulate_model(_core_model(model), _machine(machine, settings))
     if trace is not None:
-        write_trace(trace, program, result)
+        write_trace(trace, runs)
     _emit(value, as_json, output)
 
 
 @app.command()
 def rtl(
-    model: Model,
+    model: ModelName,
     machine: MachineName,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="where the files go")],
     settings: Settings = None,
@@ -170,26 +223,30 @@ def rtl(
     as_json: Json = False,
 ) -> None:
     """Verilog, memory image and manifest in DIR."""
-    from .export import export_network
+    from .core_runs import export_model
     from .progress import say
 
-    network = _network(model)
-    _emit(export_network(network, _machine(machine, settings), output, seed=seed, progress=say), as_json)
+    loaded = _core_model(model)
+    _emit(export_model(loaded, _machine(machine, settings), output, seed=seed, progress=say), as_json)
 
 
 @app.command()
 def verify(
-    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="a .bw file or zoo:NAME")] = None,
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help=_MODEL_HELP)] = None,
     machine: Annotated[
         str | None,
         typer.Option("--machine", metavar="NAME|FILE", help="a preset's name or a .toml file"),
     ] = None,
-    settings: Settings = None,
-    images: Annotated[int, typer.Option("--images", min=1, help="seeded random inputs")] = 4,
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", metavar="FILE", help=".npz whose `x` holds inputs (B,C,H,W)"),
+    against: Annotated[
+        str | None,
+        typer.Option("--against", metavar="NAME", help="onnxruntime, qonnx or litert, instead of a machine"),
     ] = None,
+    settings: Settings = None,
+    images: Annotated[int, typer.Option("--images", min=1, help="of the file at most, or random inputs")] = 4,
+    data: Data = None,
+    scale: Scale = None,
+    mean: Mean = None,
+    std: Std = None,
     random: Annotated[
         int | None,
         typer.Option("--random", min=1, metavar="N", help="N random networks × random machines"),
@@ -202,28 +259,40 @@ def verify(
     as_json: Json = False,
     output: Out = None,
 ) -> None:
-    """Hold reference, model and RTL to equal bits, cycles, bytes."""
-    from .agreement import verify_network, verify_random
+    """Hold reference, model and RTL to equal bits, cycles, bytes; or the reference to MODEL's framework."""
     from .progress import say
 
+    prepared = _preparation(data, scale, mean, std)
     if random is not None:
-        if model is not None or machine is not None or settings or data is not None or trace is not None:
+        from .agreement import verify_random
+
+        if any(given is not None for given in (model, machine, against, settings, data, trace)):
             raise ValueError(
-                "--random draws networks and machines: give it no MODEL, --machine, --set, --data or --trace"
+                "--random draws networks and machines: give it no MODEL, --machine, --against, --set, --data "
+                "or --trace"
             )
         value = verify_random(random, seed=seed, jobs=jobs, progress=say)
-    elif model is None or machine is None:
-        raise ValueError("verify takes MODEL and --machine, or --random N")
-    else:
-        value = verify_network(
-            _network(model),
+    elif model is not None and against is not None and machine is None:
+        from .against import verify_against
+
+        if settings or trace is not None:
+            raise ValueError("--against runs no machine: give it no --set or --trace")
+        value = verify_against(model, against, data=data, images=images, preparation=prepared, seed=seed)
+    elif model is not None and machine is not None and against is None:
+        from .agreement import verify_model
+
+        value = verify_model(
+            _core_model(model),
             _machine(machine, settings),
             images=images,
             data=data,
+            preparation=prepared,
             seed=seed,
             trace=trace,
             progress=say,
         )
+    else:
+        raise ValueError("verify takes MODEL and --machine, MODEL and --against, or --random N")
     _emit(value, as_json, output)
     if not value["agrees"]:
         raise CheckError
@@ -280,6 +349,14 @@ def machines(as_json: Json = False) -> None:
     from .summary import machine_list
 
     _emit(machine_list(), as_json)
+
+
+@app.command()
+def zoo(as_json: Json = False) -> None:
+    """The networks that ship."""
+    from .summary import zoo_list
+
+    _emit(zoo_list(), as_json)
 
 
 @app.command()

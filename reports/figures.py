@@ -11,13 +11,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["PALETTE", "Point", "bars", "pareto", "pareto_front", "stacked_bars", "timeline"]
+__all__ = ["PALETTE", "Point", "bars", "histograms", "pareto", "pareto_front", "stacked_bars", "timeline"]
 
 PALETTE = (
     "#3b82c4",
@@ -123,7 +124,7 @@ def stacked_bars(
         color = chosen.get(name, PALETTE[number % len(PALETTE)])
         axes.barh(places, values, left=left, color=color, height=0.7, label=name)
         left = [start + value for start, value in zip(left, values, strict=True)]
-    axes.set_yticks(list(places), list(rows))
+    axes.set_yticks(list(places), [row.replace("$", r"\$") for row in rows])  # no mathematics in names
     axes.invert_yaxis()
     axes.xaxis.set_major_formatter(_thousands)
     axes.set_xlabel(unit, color=_INK)
@@ -184,6 +185,33 @@ def timeline(
         columnspacing=1.2,
         borderaxespad=0,
     )
+    return _svg(figure, title)
+
+
+def histograms(title: str, parts: Mapping[str, tuple[Sequence[float], Sequence[int]]]) -> str:
+    """A small histogram a name, from (levels in ascending order, counts), four in a row, as SVG."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    columns = min(4, max(1, len(parts)))
+    rows = -(-len(parts) // columns)
+    with rc_context({"font.size": 8, "axes.linewidth": 0.6}):
+        figure = Figure(figsize=(_WIDTH_INCHES, 1.3 * rows), layout="constrained")
+    figure.patch.set_visible(False)
+    for place, (name, (levels, counts)) in enumerate(parts.items()):
+        axes = figure.add_subplot(rows, columns, place + 1)
+        axes.patch.set_visible(False)
+        for side in ("top", "right", "left"):
+            axes.spines[side].set_visible(False)
+        axes.spines["bottom"].set_color(_INK)
+        width = min((b - a for a, b in pairwise(levels)), default=1.0)
+        axes.bar(levels, [count / (sum(counts) or 1) for count in counts], width=width, color=PALETTE[0])
+        axes.set_title(
+            name if len(name) <= 28 else f"…{name[-27:]}", fontsize=8, color=_INK, parse_math=False
+        )
+        axes.tick_params(colors=_INK, length=2, labelsize=7)
+        axes.yaxis.set_visible(False)
+        axes.locator_params(axis="x", nbins=3)
     return _svg(figure, title)
 
 

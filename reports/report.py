@@ -8,6 +8,7 @@ from typing import Any
 from . import sections
 from .form_sections import forms_fact, forms_section, machines_section
 from .page import Page, Section, render
+from .range_sections import info_facts, info_section
 from .units import amount
 
 __all__ = ["build_page", "clock_of", "render_report"]
@@ -98,6 +99,7 @@ def _build_page(results: Sequence[Result]) -> Page:
     runs = [part for part in parts if part["kind"] == "result"]
     checks = [part for part in parts if part["kind"] == "verify"]
     demos = [result for result in results if result["kind"] == "demo"]
+    infos = [part for part in parts if part["kind"] == "info"]
 
     facts: list[Mapping[str, str]] = []
     body: list[Section] = []
@@ -107,10 +109,12 @@ def _build_page(results: Sequence[Result]) -> Page:
         clock, words = clock_of(runs[0], costs)
         facts += sections.total_facts(runs[0], clock, words)
     facts += [sections.cost_fact(cost) for cost in costs[:1]]
+    facts += [fact for value in infos[:1] for fact in info_facts(value)]
     for demo in demos:
         body.append(sections.accuracy_section(demo["accuracy"]))
         body.append(forms_section(demo["forms"], demo["machines"]))
         body.append(machines_section(demo["machines"]))
+    body += [info_section(value) for value in infos]
     body += [sections.verification_section(check) for check in checks]
     for number, run in enumerate(runs):
         clock, words = clock_of(run, costs)
@@ -123,7 +127,7 @@ def _build_page(results: Sequence[Result]) -> Page:
         if result.get("provenance"):
             body.append(sections.provenance_section(result["provenance"]))
 
-    first = runs[0] if runs else (checks + costs)[0]
+    first = runs[0] if runs else (checks + costs + infos)[0]
     names = [str(first[key]) for key in ("network", "machine", "target") if first.get(key)]
     return Page(
         title=demos[0]["title"] if demos else " on ".join(names[:2]),

@@ -62,22 +62,30 @@ def simulate_network(network: Network, machine: Machine) -> tuple[Program, Resul
     return program, *simulate_program(program)
 
 
-def write_trace(path: str | Path, program: Program, result: Result) -> Path:
+def write_trace(path: str | Path, runs: Sequence[tuple[Program, Result]]) -> Path:
     """The path written: every command's span in the Trace Event format, for Perfetto.
+
+    Args:
+        path: of the file.
+        runs: programs on one machine that follow each other, at least one, with what they came to.
 
     Raises:
         OSError: the file can't be written.
     """
-    units = {
-        unit.upper(): [
-            (
-                int(start),
-                int(end) + 1,
-                program.layer_of[int(number)],
-                program.commands[int(number)].opcode.name,
+    units: dict[str, list[tuple[int, int, int, str]]] = {}
+    layers: list[str] = []
+    cycles = 0
+    for program, result in runs:
+        for unit, rows in result.timeline.items():
+            units.setdefault(unit.upper(), []).extend(
+                (
+                    cycles + int(start),
+                    cycles + int(end) + 1,
+                    len(layers) + program.layer_of[int(number)],
+                    program.commands[int(number)].opcode.name,
+                )
+                for number, start, end in rows
             )
-            for number, start, end in rows
-        ]
-        for unit, rows in result.timeline.items()
-    }
-    return write_json(path, trace_events(units, program.layers, program.machine.clock_hz))
+        layers += program.layers
+        cycles += result.cycles
+    return write_json(path, trace_events(units, layers, runs[0][0].machine.clock_hz))

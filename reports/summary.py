@@ -1,4 +1,4 @@
-"""Networks, mappings and machines in figures: what `info`, `map` and `machines` show."""
+"""Mappings, machines and networks that ship: what `map`, `machines` and `zoo` show."""
 
 from __future__ import annotations
 
@@ -10,42 +10,7 @@ if TYPE_CHECKING:
     from ..mapper.mapping import Capacity, Mapping
     from ..models.network import Network
 
-__all__ = ["machine_list", "mapping_summary", "network_summary"]
-
-
-def network_summary(network: Network) -> dict[str, Any]:
-    """Multiply-accumulates, parameters, formats and bytes of a network, layer by layer.
-
-    Bytes are those of the weights' payload and of int32 biases, as they would lie in memory.
-    """
-    layers = []
-    for layer in network.layers:
-        record = network.weights.get(layer.name)
-        size = 0
-        if record is not None:
-            size = len(record.payload) + (0 if record.bias is None else record.bias.nbytes)
-        tensor = network.tensors[layer.output]
-        layers.append(
-            {
-                "name": layer.name,
-                "kind": layer.kind,
-                "macs": network.layer_macs(layer.name),
-                "parameters": network.layer_parameters(layer.name),
-                "bytes": size,
-                "weights": None if record is None else record.fmt.name,
-                "output": {"shape": list(tensor.shape), "format": tensor.fmt.name},
-            }
-        )
-    source = network.tensors[network.input]
-    return {
-        "kind": "info",
-        "network": network.name,
-        "input": {"shape": list(source.shape), "format": source.fmt.name},
-        "macs": sum(layer["macs"] for layer in layers),
-        "parameters": sum(layer["parameters"] for layer in layers),
-        "bytes": sum(layer["bytes"] for layer in layers),
-        "layers": layers,
-    }
+__all__ = ["machine_list", "mapping_summary", "zoo_list"]
 
 
 def _mapping_row(mapping: Mapping, machine: Machine, capacity: Capacity) -> dict[str, Any]:
@@ -126,3 +91,28 @@ def machine_list() -> dict[str, Any]:
             }
         )
     return {"kind": "machines", "machines": rows}
+
+
+def zoo_list() -> dict[str, Any]:
+    """The networks that ship, with what each is; all are untrained."""
+    from ..models.architectures import ARCHITECTURES, architecture
+    from ..models.graph.counts import layer_counts
+    from ..models.importers.load import ZOO_NETWORKS
+
+    rows: list[dict[str, Any]] = [
+        {"name": f"zoo:{name}", "about": about, "input": None, "macs": None, "parameters": None}
+        for name, about in ZOO_NETWORKS.items()
+    ]
+    for name in ARCHITECTURES:
+        graph = architecture(name)
+        counts = layer_counts(graph)
+        rows.append(
+            {
+                "name": f"zoo:{name}",
+                "about": "",
+                "input": list(graph.values[graph.inputs[0]].shape[1:]),
+                "macs": sum(count.macs for count in counts),
+                "parameters": sum(count.parameters for count in counts),
+            }
+        )
+    return {"kind": "zoo", "networks": rows}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .form_sections import FORM_HEADS, MACHINE_HEADS, form_rows, machine_rows
+from .range_sections import RANGE_HEADS, range_rows
 from .report import clock_of
 from .units import amount, energy, percent, seconds, size
 
@@ -20,10 +22,15 @@ _PLAIN_WIDTH = 200
 
 
 def _console() -> Console:
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=_PLAIN_WIDTH)
+        console = Console(highlight=False, markup=False, width=_PLAIN_WIDTH)
     return console
+
+
+def _plain(text: object) -> str:
+    """A cell's text; names from model files may hold what a terminal would obey."""
+    return "".join(c if c.isprintable() or c == "\N{NO-BREAK SPACE}" else "?" for c in str(text))
 
 
 def _table(
@@ -44,7 +51,7 @@ def _table(
     for number, head in enumerate(heads):
         table.add_column(head, justify="left" if number in columns else "right")
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*(_plain(cell) for cell in row))
     return table
 
 
@@ -54,13 +61,21 @@ def _shape(tensor: dict[str, Any]) -> str:
 
 def _info(value: dict[str, Any], console: Console) -> None:
     console.print(
-        f"{value['network']}: {amount(value['macs'])} multiply-accumulates, "
+        f"{_plain(value['network'])}: {amount(value['macs'])} multiply-accumulates, "
         f"{amount(value['parameters'])} parameters, {size(value['bytes'])} of weights and biases; "
         f"input {_shape(value['input'])} {value['input']['format']}"
     )
+    shares = value["shares"]
+    if value["macs"]:
+        each = (
+            f"{word} {percent(part['macs'])}, {percent(part['parameters'])}" for word, part in shares.items()
+        )
+        console.print(f"Shares of MACs and of parameters: {'; '.join(each)}")
+    # Of what the host runs, only layers that count are listed; the others are named below the table.
+    listed = [row for row in value["layers"] if row["runs"] == "core" or row["macs"] or row["parameters"]]
     console.print(
         _table(
-            ("layer", "kind", "weights", "output", "", "MACs", "parameters", "bytes"),
+            ("layer", "kind", "weights", "output", "", "runs on", "MACs", "parameters", "bytes"),
             (
                 (
                     layer["name"],
@@ -68,15 +83,38 @@ def _info(value: dict[str, Any], console: Console) -> None:
                     layer["weights"] or "",
                     _shape(layer["output"]),
                     layer["output"]["format"],
+                    layer["runs"],
                     amount(layer["macs"]),
                     amount(layer["parameters"]),
                     amount(layer["bytes"]),
                 )
-                for layer in value["layers"]
+                for layer in listed
             ),
-            text=(0, 1, 2, 3, 4),
+            text=(0, 1, 2, 3, 4, 5),
         )
     )
+    others = Counter(
+        row["kind"]
+        for row in value["layers"]
+        if row["runs"] == "host" and not (row["macs"] or row["parameters"])
+    )
+    if others:
+        kinds = ", ".join(f"{_plain(kind)} {count}" for kind, count in others.most_common())
+        console.print(f"Without MACs and parameters, on the host: {kinds}", soft_wrap=True)
+    for reason in dict.fromkeys(row["reason"] for row in value["host"]):
+        count = sum(row["reason"] == reason for row in value["host"])
+        console.print(f"On the host ({_plain(reason)}): {amount(count)} operators", soft_wrap=True)
+    if value.get("ranges"):
+        _ranges(value["ranges"], console)
+
+
+def _ranges(ranges: dict[str, Any], console: Console) -> None:
+    console.print(f"\nRanges over {amount(ranges['images'])} images")
+    if ranges["correct"] is not None:
+        part = percent(ranges["correct"] / ranges["images"])
+        console.print(f"Correct by label: {amount(ranges['correct'])} of {amount(ranges['images'])}, {part}")
+    console.print(_table(RANGE_HEADS, range_rows(ranges), text=(0, 1)))
+    console.print(ranges["about"], soft_wrap=True)
 
 
 def _map(value: dict[str, Any], console: Console) -> None:
@@ -159,6 +197,27 @@ def _verify(value: dict[str, Any], console: Console) -> None:
         console.print(failure, soft_wrap=True)
 
 
+def _against(value: dict[str, Any], console: Console) -> None:
+    verdict = "agree" if value["agrees"] else "DIFFER"
+    console.print(
+        f"reference and {value['framework']} {verdict}: {amount(value['cases'])} images, "
+        f"{amount(value['mismatches'])} mismatches"
+    )
+    rows = []
+    for row in value["values"]:
+        if "reason" in row:
+            rows.append((row["value"], row["reason"], "", "", ""))
+            continue
+        ulp = amount(row["largest_ulp"]) if "largest_ulp" in row else ""
+        relative = f"{row['largest_relative']:.2g}" if "largest_relative" in row else ""
+        differing = f"{amount(row['values_differing'])} of {amount(row['values'])}"
+        rows.append((row["value"], differing, f"{row['largest_difference']:g}", ulp, relative))
+    heads = ("value", "differ", "largest difference", "in last places", "of the largest value")
+    console.print(_table(heads, rows))
+    for failure in value["failures"]:
+        console.print(_plain(failure), soft_wrap=True)
+
+
 _RESOURCES = ("lut", "ff", "dsp", "bram", "lutram")
 
 
@@ -237,6 +296,26 @@ def _machines(value: dict[str, Any], console: Console) -> None:
     )
 
 
+def _zoo(value: dict[str, Any], console: Console) -> None:
+    console.print(
+        _table(
+            ("network", "input", "MACs", "parameters", ""),
+            (
+                (
+                    row["name"],
+                    "×".join(str(n) for n in row["input"] or ()),
+                    "" if row["macs"] is None else amount(row["macs"]),
+                    "" if row["parameters"] is None else amount(row["parameters"]),
+                    row["about"],
+                )
+                for row in value["networks"]
+            ),
+            text=(0, 1, 4),
+        )
+    )
+    console.print("No trained weights: zoo:NAME has zeros that take no memory, zoo:NAME@SEED random ones.")
+
+
 def _doctor(value: dict[str, Any], console: Console) -> None:
     console.print(
         _table(
@@ -286,8 +365,10 @@ _KINDS = {
     "map": _map,
     "result": _simulate,
     "verify": _verify,
+    "against": _against,
     "cost": _cost,
     "machines": _machines,
+    "zoo": _zoo,
     "doctor": _doctor,
     "rtl": _files,
     "demo": _demo,

@@ -90,6 +90,8 @@ def post(**changes: Any) -> Requantize:
         ),
         (lambda: post(bias=np.zeros(3, int)), "layer post: bias must be 2 integers"),
         (lambda: post(bias=[0.5, 1.5]), "layer post: bias must be 2 integers"),
+        (lambda: post(offset=256), "layer post: offset must be from -256 to 255, not 256"),
+        (lambda: post(offset=0.5), "layer post: offset must be an integer"),
         (lambda: post(bias=[0, -(2**31) - 1]), "layer post: bias must be from .*, not -2147483649"),
         (
             lambda: Conv(name="c", input="x", output="y", pad_value=0.5),

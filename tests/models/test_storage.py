@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bitwright.models.layers import Requantize
 from bitwright.models.network import Network
-from bitwright.models.reference import run_reference
+from bitwright.models.reference import run_reference, trace_reference
 from bitwright.models.storage import ImportModelError, load_network
 from bitwright.models.zoo import FORMATS, random_input, random_network, resnet8_stack
 
@@ -119,10 +120,10 @@ def test_missing_foreign_and_newer_files_say_what_they_are(tmp_path: Path) -> No
     assert "no Bitwright network" in refusal(path)
     path = saved(tmp_path)
     data = bytearray(path.read_bytes())
-    for version in (0, 3):
+    for version in (0, 4):
         data[8] = version
         path.write_bytes(data)
-        assert f"format version {version}; this release reads 1 to 2" in refusal(path)
+        assert f"format version {version}; this release reads 1 to 3" in refusal(path)
 
 
 def _payload(header: dict[str, Any], **changes: Any) -> None:
@@ -217,8 +218,47 @@ def test_a_file_of_version_1_still_loads(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert run_reference(network, random_input(network, 0, 2)).tolist() == [[10, 12], [-6, -3]]
     newer = load_network(saved(tmp_path, network))
-    assert (tmp_path / "net.bw").read_bytes()[8] == 2
+    assert (tmp_path / "net.bw").read_bytes()[8] == 3
     assert run_reference(newer, random_input(network, 0, 2)).tolist() == [[10, 12], [-6, -3]]
+
+
+def with_offset() -> Network:
+    """A network whose first Requantize adds 9, whatever its output's zero point."""
+    network = random_network(1, max_channels=4, max_image=6)
+    first = next(layer for layer in network.layers if isinstance(layer, Requantize))
+    layers = tuple(
+        dataclasses.replace(layer, offset=9) if layer is first else layer for layer in network.layers
+    )
+    return dataclasses.replace(network, layers=layers)
+
+
+def test_an_offset_is_kept_and_added_in_place_of_the_zero_point(tmp_path: Path) -> None:
+    network = with_offset()
+    back = load_network(saved(tmp_path, network))
+    first = next(layer for layer in back.layers if isinstance(layer, Requantize))
+    assert first.offset == 9
+    plain = random_network(1, max_channels=4, max_image=6)
+    x = random_input(plain, 0, 2)
+    found, without = (trace_reference(n, x)[first.output].astype(int) for n in (back, plain))
+    moved = without - plain.tensors[first.output].zero_point + 9
+    inside = (without > first.low) & (without < first.high) & (moved > first.low) & (moved < first.high)
+    assert inside.sum() > 10 and np.array_equal(found[inside], moved[inside])
+
+
+def test_a_file_of_version_2_has_no_offsets(tmp_path: Path) -> None:
+    network = random_network(1, max_channels=4, max_image=6)
+    path = saved(tmp_path, network)
+
+    def drop(header: dict[str, Any]) -> None:
+        for layer in header["layers"]:
+            layer.pop("offset", None)
+
+    forged(path, drop)
+    data = bytearray(path.read_bytes())
+    data[8] = 2
+    path.write_bytes(data)
+    x = random_input(network, 0, 2)
+    assert np.array_equal(run_reference(load_network(path), x), run_reference(network, x))
 
 
 def test_a_file_of_version_1_has_no_layers_of_version_2(tmp_path: Path) -> None:

@@ -39,7 +39,13 @@ def test_machines_lists_the_presets(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["info", "net.onnx"], "net.onnx: .onnx is not supported yet; MODEL is a .bw file or zoo:"),
+        (["info", "net.h5"], "net.h5: .h5 is not read; MODEL is zoo:NAME or a file that ends in .bw, .onnx"),
+        (["info", "missing.onnx"], "missing.onnx"),
+        (["info", "zoo:alexnet@x"], "zoo:alexnet@x: after @ comes the seed of the weights"),
+        (["info", "zoo:random-1", "--ranges"], "info takes --ranges together with --data FILE, or neither"),
+        (["verify", "zoo:random-1", "--scale", "2"], "prepare images: give --data FILE too"),
+        (["info", "zoo:random-1", "--std", "2"], "prepare images: give --data FILE too"),
+        (["simulate", "zoo:lenet5", "--machine", "core-small"], "lenet5: no layer of it runs on a core (its"),
         (["info", "zoo:nothing"], "zoo:nothing: no such network in the zoo; there are zoo:"),
         (["info", "missing.bw"], "missing.bw"),
         (["frob"], "No such command 'frob'."),
@@ -48,7 +54,7 @@ def test_machines_lists_the_presets(capsys: pytest.CaptureFixture[str]) -> None:
             ["simulate", "zoo:random-1", "--machine", "core-small", "--set", "array.rows=3"],
             "array.rows must be a power of two, not 3",
         ),
-        (["verify"], "verify takes MODEL and --machine, or --random N"),
+        (["verify"], "verify takes MODEL and --machine, MODEL and --against, or --random N"),
         (["verify", "zoo:random-1", "--random", "2"], "give it no MODEL"),
         (["report", "missing.json"], "missing.json: No such file or directory"),
     ],
@@ -111,7 +117,7 @@ def test_an_interrupt_is_code_130(
     def interrupted(spec: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bitwright.reports.inputs.load_model", interrupted)
+    monkeypatch.setattr("bitwright.models.importers.load.load_model", interrupted)
     code, _, err = run(capsys, "info", "zoo:random-1")
     assert (code, err) == (130, "bitwright: interrupted\n")
 
