@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
@@ -22,12 +23,12 @@ from bitwright.rtl.pe import ProcessingElement
 from bitwright.rtl.popcount import PopCount
 from bitwright.rtl.runner import RtlCase, run_cpp
 from bitwright.rtl.toolchain import ToolError
-from bitwright.rtl.verilog import leaf_verilog, vendor_verilog
+from bitwright.rtl.verilog import vendor_verilog
 
 UNITS = Path(__file__).parent / "units"
 SEED = 1
-PE_TESTS, POPCOUNT_TESTS = 8, 29
-"""Units that the benches `cocotb_pe` and `cocotb_popcount` drive."""
+COUNTS = ("popcount_plain_32", "popcount_ecp5_16_0", "popcount_ecp5_16_1")
+"""Population counts of plain adders and in carry chains, of bits and of ternary lanes."""
 TINY = Machine(
     name="tiny",
     array=ArraySpec(rows=2, cols=1, act_word_bits=32, weight_word_bits=32, acc_depth=16, acc_bits=24),
@@ -49,29 +50,30 @@ def given() -> ModuleType:
     return module
 
 
-def _run_pes(given: ModuleType, target: str, folder: Path) -> str:
-    units = {f"pe_{name}": ProcessingElement(machine=machine) for name, machine in given.PE_MACHINES.items()}
-    cells = leaf_verilog(given.WIDE, leaf=leaf_form(target))
-    return run_unit_tests(
-        build_gate_units(units, target, cells=cells),
-        module="cocotb_pe",
-        tests=PE_TESTS,
-        folder=folder,
-        seed=SEED,
-        python_path=[str(UNITS)],
+def _run(executable: Path, module: str, units: Iterable[str], folder: Path) -> None:
+    names = list(units)
+    (folder / "units.txt").write_text(" ".join(names), encoding="utf-8")
+    run_unit_tests(
+        executable, module=module, tests=len(names), folder=folder, seed=SEED, python_path=[str(UNITS)]
     )
 
 
-def test_the_gates_of_every_pe_on_ecp5_add_as_the_rtl_does(given: ModuleType, tmp_path: Path) -> None:
-    _run_pes(given, "ecp5-85k", tmp_path)
+def _run_pes(given: ModuleType, target: str, folder: Path, names: Iterable[str]) -> None:
+    leaf = leaf_form(target)
+    machines = {f"pe_{name}": given.PE_MACHINES[name] for name in names}
+    units = {name: ProcessingElement(machine=machine, leaf=leaf) for name, machine in machines.items()}
+    executable = build_gate_units(units, target, cells=vendor_verilog(leaf))
+    _run(executable, "cocotb_pe", units, folder)
+
+
+def test_the_gates_of_an_int8_and_a_low_bit_pe_add_as_the_rtl_does(given: ModuleType, tmp_path: Path) -> None:
+    _run_pes(given, "ecp5-85k", tmp_path, ("narrow", "bits"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["ice40-hx8k", "ice40-up5k"])
-def test_the_gates_of_every_pe_on_ice40_add_as_the_rtl_does(
-    given: ModuleType, tmp_path: Path, target: str
-) -> None:
-    _run_pes(given, target, tmp_path)
+@pytest.mark.parametrize("target", ["ecp5-85k", "ice40-hx8k", "ice40-up5k"])
+def test_the_gates_of_every_pe_add_as_the_rtl_does(given: ModuleType, tmp_path: Path, target: str) -> None:
+    _run_pes(given, target, tmp_path, given.PE_MACHINES)
 
 
 COUNTER = """
@@ -110,26 +112,13 @@ def test_a_wrong_look_up_table_is_seen(
         return text[: found.start(1)] + wrong + text[found.end(1) :]
 
     monkeypatch.setattr(gate_level, "gate_netlist", netlist)
-    units = {name: PopCount(**options) for name, options in given.POPCOUNTS.items()}
-    executable = build_gate_units(units, "ecp5-85k", cells=vendor_verilog("behavioural"))
-
-    def run() -> None:
-        run_unit_tests(
-            executable,
-            module="cocotb_popcount",
-            tests=POPCOUNT_TESTS,
-            folder=tmp_path,
-            seed=SEED,
-            python_path=[str(UNITS)],
-        )
-
+    units = {name: PopCount(**given.POPCOUNTS[name]) for name in COUNTS}
+    executable = build_gate_units(units, "ecp5-85k", cells=vendor_verilog("ecp5"))
     if broken:
-        with pytest.raises(
-            ToolError, match=f"cocotb ran {POPCOUNT_TESTS} of {POPCOUNT_TESTS} tests, 1 failed"
-        ):
-            run()
+        with pytest.raises(ToolError, match=f"cocotb ran {len(COUNTS)} of {len(COUNTS)} tests, 1 failed"):
+            _run(executable, "cocotb_popcount", COUNTS, tmp_path)
     else:
-        run()
+        _run(executable, "cocotb_popcount", COUNTS, tmp_path)
 
 
 @pytest.mark.slow
