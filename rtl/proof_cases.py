@@ -263,8 +263,8 @@ def _dots() -> list[Proof]:
         else:
             product = f"$signed({act}) * $signed({weight})"
         kind = f".pe({PE_BITS}'d{int(PeKind.TERNARY_INT8)})"
-        # Sums of free bytes are hard: each choice of weights is a case, and the sum is one of two halves. A
-        # weight of zero is like a lane beyond a run.
+        # Sums of free bytes are hard: each choice of weights is a case. A weight of zero is like a lane
+        # beyond a run.
         words = (sum(code << (2 * lane) for lane, code in enumerate(codes)) for codes in _codes(lanes))
         apart = tuple(f"-set weight {word} -set valid {lanes}" for word in words)
         if bits:
@@ -274,19 +274,17 @@ module proof(
     input clk, input [{act_bits * lanes - 1}:0] act, input [{weight_bits * lanes - 1}:0] weight,
     input [3:0] valid, output ok
 );
-    reg signed [{width - 1}:0] sum, halves [0:1];
+    reg signed [{width - 1}:0] sum;
     reg invalid;
     integer i;
     always @* begin
-        halves[0] = 0;
-        halves[1] = 0;
+        sum = 0;
         invalid = valid > {lanes};
         for (i = 0; i < {lanes}; i = i + 1)
             if (i < valid) begin
-                halves[2 * i / {lanes}] = halves[2 * i / {lanes}] + {product};
+                sum = sum + {product};
                 invalid = invalid | {_no_code(act, act_bits)} | {_no_code(weight, weight_bits)};
             end else invalid = invalid | {act} != 0 | {weight} != 0;
-        sum = halves[0] + halves[1];
     end
     {_delayed(width + 1, "{invalid, sum}", unit.LATENCY)}
     wire [{width - 1}:0] dot;
