@@ -40,18 +40,11 @@ def require_jobs_agree(
 
 
 def test_random_networks_on_random_machines_agree() -> None:
-    # Five machines: two with int8 alone, one with every PE kind, two with some.
+    # Three machines: with some PE kinds, with int8 alone, with every kind. `make verify-all` runs 560 cases.
     result = verify_random(40, seed=1000, jobs=2)
     require_agreement(result)
     assert result["cases"] + result["unmapped"] == 40
     assert result["cases"] >= 36
-
-
-@pytest.mark.slow
-def test_five_hundred_random_cases_agree() -> None:
-    result = verify_random(560, seed=0, jobs=2)
-    require_agreement(result)
-    assert result["cases"] >= 500
 
 
 def test_layers_of_every_kind_agree_on_one_core() -> None:
