@@ -523,7 +523,6 @@ endmodule
             steps=after + 1,
             skip=after,
             cases=tuple(f"-set rounding {code} -set shift {shift}" for shift in range(32)),
-            quick=code == 3,
         )
         for code, name in enumerate(names)
     ]

@@ -20,7 +20,7 @@ def transfer_proofs() -> list[Proof]:
         _load(runs=(1, 6), addresses=(3,), quick=True),
         _load(runs=(2, 5, 10), addresses=(0, 3, 6), quick=False),
         _fill(runs=(1, 4, 9)),
-        _store(pack=0, runs=(1, 6), addresses=(3,), quick=True),
+        _store(pack=0, runs=(1, 6), addresses=(3,), quick=False),
         _store(pack=0, runs=(2, 5, 10), addresses=(0, 3, 6), quick=False),
         _store(pack=3, runs=(1, 9, 40), addresses=(0, 7), quick=False),
     ]

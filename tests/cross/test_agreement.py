@@ -40,17 +40,17 @@ def require_jobs_agree(
 
 
 def test_random_networks_on_random_machines_agree() -> None:
-    # Three machines: with some PE kinds, with int8 alone, with every kind. `make verify-all` runs 560 cases.
-    result = verify_random(40, seed=1000, jobs=2)
+    # Two machines: with int8 alone, with every PE kind. `make verify-all` runs 560 cases.
+    result = verify_random(24, seed=1008, jobs=2)
     require_agreement(result)
-    assert result["cases"] + result["unmapped"] == 40
-    assert result["cases"] >= 36
+    assert result["cases"] + result["unmapped"] == 24
+    assert result["cases"] >= 20
 
 
 def test_layers_of_every_kind_agree_on_one_core() -> None:
     # Every format of weights and activations, and the lane-wise layers, mixed in each program.
     machine = override_machine(load_machine("core-small"), [EVERY_PE])
-    require_jobs_agree(machine, [draw_memory(seed) for seed in range(16)], first_seed=200)
+    require_jobs_agree(machine, [draw_memory(seed) for seed in range(36)], first_seed=200)
 
 
 @pytest.mark.slow

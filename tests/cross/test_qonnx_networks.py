@@ -47,6 +47,7 @@ def require_rtl_agrees(machine: Machine, data: Path, count: int) -> None:
         assert result.agrees, str(result)
 
 
+@pytest.mark.slow
 def test_the_binary_network_agrees_on_a_core_of_binary_elements(shared_data: Path) -> None:
     require_rtl_agrees(override_machine(load_machine("core-small"), ['array.pes=["binary"]']), shared_data, 2)
 

@@ -140,7 +140,7 @@ def mixed_net(seed: int, path: Path) -> Path:
     return n.save(path, x, [1, 5])
 
 
-@pytest.mark.parametrize("seed", [3, 4, 5])
+@pytest.mark.parametrize("seed", [3, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (4, 5))])
 def test_a_net_of_all_weights_computes_what_qonnx_computes(tmp_path: Path, seed: int) -> None:
     path = mixed_net(seed, tmp_path / "net.onnx")
     model = lower_graph(load_onnx(path))
@@ -234,6 +234,7 @@ def test_a_pool_before_a_falling_function_is_the_hosts(tmp_path: Path) -> None:
     assert "what follows its pool must rise" in reasons
 
 
+@pytest.mark.slow
 def test_scales_that_are_no_powers_of_two_give_the_exact_sums_rounding(tmp_path: Path) -> None:
     # The executor adds rounded float32 products, so its sums stray from integers by some units in the last
     # place; results differ where a level begins within that reach, which these seeds don't meet.

@@ -480,7 +480,9 @@ def floating(digits: DigitsSplit) -> DigitsNet:
     return train_float(digits, epochs=2)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form", [pytest.param(form, marks=[] if form == "ternary" else [pytest.mark.slow]) for form in FORMS]
+)
 def test_a_module_trained_with_our_quantisers_becomes_its_integer_network(
     digits: DigitsSplit, floating: DigitsNet, form: str
 ) -> None:

@@ -75,6 +75,7 @@ def test_a_proved_twin_is_no_proof() -> None:
     assert not stands(proved, proved)
 
 
+@pytest.mark.slow
 def test_proofs_have_names_of_their_own() -> None:
     names = [proof.name for proof in all_proofs()]
     assert len(set(names)) == len(names)
