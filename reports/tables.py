@@ -192,7 +192,9 @@ def _verify(value: dict[str, Any], console: Console) -> None:
         f"; {value['seconds']:.1f} s"
     )
     if value.get("unmapped"):
-        console.print(f"{amount(value['unmapped'])} drawn networks fit no mapping and were left out")
+        count = value["unmapped"]
+        words = "network fits no mapping and was" if count == 1 else "networks fit no mapping and were"
+        console.print(f"{amount(count)} drawn {words} left out")
     for failure in value.get("failures", ()):
         console.print(failure, soft_wrap=True)
 
