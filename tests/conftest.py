@@ -1,12 +1,44 @@
-"""What tests of every room share: real data and networks that stand beside the repository."""
+"""What tests share: builders, the twins that they hold the rooms to, and real data beside the repository."""
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 _SHARED = Path(__file__).parents[1].parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def builder() -> ModuleType:
+    """tests/sim/builder.py: hand-made and random programs."""
+    return importlib.import_module("builder")
+
+
+@pytest.fixture(scope="session")
+def stepped() -> ModuleType:
+    """tests/sim/stepped.py: the cycle-by-cycle twin of the cycle model."""
+    return importlib.import_module("stepped")
+
+
+@pytest.fixture(scope="session")
+def tangles() -> ModuleType:
+    """tests/cross/tangles.py: graphs whose tensors are read, shuffled and concatenated at random."""
+    return importlib.import_module("tangles")
+
+
+@pytest.fixture(scope="session")
+def tflite_writer() -> ModuleType:
+    """tests/models/tflite_writer.py: a writer of TFLite files."""
+    return importlib.import_module("tflite_writer")
+
+
+@pytest.fixture(scope="session")
+def unit_machines() -> ModuleType:
+    """tests/rtl/units/unit_machines.py: the machines and sizes that the units' benches expect."""
+    return importlib.import_module("unit_machines")
 
 
 @pytest.fixture(scope="session")

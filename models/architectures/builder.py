@@ -167,14 +167,7 @@ class Builder:
         self, x: str, kernel: int, *, stride: int, pad: _Pad = 0, ceil: bool = False, name: str | None = None
     ) -> str:
         """A square max pool; `ceil` adds to bottom and right what makes the last window whole."""
-        pads = self._ceiled(x, kernel, stride, pad) if ceil else _pads(pad)
-        attributes = {
-            "kernel_shape": (kernel, kernel),
-            "strides": (stride, stride),
-            "pads": pads,
-            "dilations": (1, 1),
-            "ceil_mode": 0,
-        }
+        attributes = self._windows(x, kernel, stride, pad, ceil)
         return self._add("MaxPool", name or self._number("pool"), [x], attributes)
 
     def average_pool(
@@ -189,15 +182,7 @@ class Builder:
         name: str | None = None,
     ) -> str:
         """A square average pool; padding counts as zeros only where `count_padding`."""
-        pads = self._ceiled(x, kernel, stride, pad) if ceil else _pads(pad)
-        attributes = {
-            "kernel_shape": (kernel, kernel),
-            "strides": (stride, stride),
-            "pads": pads,
-            "dilations": (1, 1),
-            "ceil_mode": 0,
-            "count_include_pad": int(count_padding),
-        }
+        attributes = self._windows(x, kernel, stride, pad, ceil) | {"count_include_pad": int(count_padding)}
         return self._add("AveragePool", name or self._number("pool"), [x], attributes)
 
     def global_average_pool(self, x: str, *, name: str | None = None) -> str:
@@ -256,6 +241,16 @@ class Builder:
     def _number(self, word: str) -> str:
         self._numbers[word] = number = self._numbers.get(word, 0) + 1
         return f"{word}{number}"
+
+    def _windows(self, x: str, kernel: int, stride: int, pad: _Pad, ceil: bool) -> dict[str, Any]:
+        """The attributes that all pools have."""
+        return {
+            "kernel_shape": (kernel, kernel),
+            "strides": (stride, stride),
+            "pads": self._ceiled(x, kernel, stride, pad) if ceil else _pads(pad),
+            "dilations": (1, 1),
+            "ceil_mode": 0,
+        }
 
     def _ceiled(self, x: str, kernel: int, stride: int, pad: _Pad) -> tuple[int, int, int, int]:
         top, left, bottom, right = _pads(pad)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-import pytest
 from bitwright.mapper.isa import Command, LoadTarget, Opcode, PostMode
 from bitwright.mapper.machine import Machine
 from bitwright.mapper.pe import PeKind
@@ -19,17 +16,6 @@ from bitwright.sim.functional import FunctionalCore
 
 DATA, PARAMS, DATA_END = 8192, 11776, 12288
 """Where random loads find their bytes, where the parameters lie, and where both end."""
-
-
-@pytest.fixture(scope="module")
-def builder() -> ModuleType:
-    """tests/sim/builder.py: random programs."""
-    path = Path(__file__).parents[1] / "sim" / "builder.py"
-    spec = importlib.util.spec_from_file_location("cross_tests_builder", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _without_minus_two(data: np.ndarray) -> np.ndarray:

@@ -18,8 +18,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the driver's li
 
 
 @pytest.fixture
-def drive(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(HERE))
+def drive() -> ModuleType:
     return importlib.import_module("fuzz_drive")
 
 

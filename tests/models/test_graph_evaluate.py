@@ -1,4 +1,3 @@
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -6,8 +5,6 @@ import pytest
 from bitwright.models.graph import run_graph
 from bitwright.models.graph.evaluate import ARITHMETIC, OPERATORS
 from bitwright.models.importers import load_onnx
-
-sys.path.append(str(Path(__file__).parent))
 from onnx_cases import CASES, Case, opsets
 
 runtime = pytest.importorskip("onnxruntime")

@@ -1,4 +1,3 @@
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +7,6 @@ from bitwright.models.graph import Graph, fold_batch_norm, fold_constants, run_g
 from bitwright.models.importers import load_onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, helper
-
-sys.path.append(str(Path(__file__).parent))
 from onnx_cases import model
 
 Array = NDArray[Any]

@@ -1,6 +1,5 @@
 """Quantising operators, exactly as ONNX Runtime and qonnx's executor compute them."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,6 @@ from bitwright.models.graph import run_graph
 from bitwright.models.importers import load_onnx
 from numpy.typing import NDArray
 from onnx import helper
-
-sys.path.append(str(Path(__file__).parent))
 from onnx_cases import Case, floats, model, opsets, pick
 
 Array = NDArray[Any]
@@ -278,19 +275,16 @@ def test_the_second_version_of_trunc_equals_qonnxs_function(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["TFC_1W1A", "TFC_1W2A"])
-def test_finns_binary_networks_equal_qonnxs_executor_on_digits(name: str) -> None:
-    shared = Path(__file__).resolve().parents[3] / "shared/data"
-    if not (shared / "mnist.npz").exists():
-        pytest.skip("../shared/data is absent")
+def test_finns_binary_networks_equal_qonnxs_executor_on_digits(name: str, shared_data: Path) -> None:
     pytest.importorskip("qonnx")
     from qonnx.core.modelwrapper import ModelWrapper
     from qonnx.core.onnx_exec import execute_onnx
     from qonnx.transformation.infer_shapes import InferShapes
 
-    path = shared / f"models/qonnx/{name}.onnx"
+    path = shared_data / f"models/qonnx/{name}.onnx"
     graph = load_onnx(path)
     wrapper = ModelWrapper(str(path)).transform(InferShapes())
-    with np.load(shared / "mnist.npz") as file:
+    with np.load(shared_data / "mnist.npz") as file:
         images = (file["x_test"][:20, None] / 255).astype(np.float32)
     for image in images:
         wanted = execute_onnx(wrapper, {wrapper.graph.input[0].name: image[None]})

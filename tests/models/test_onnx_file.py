@@ -1,7 +1,6 @@
 import os
 import random
 import resource
-import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +14,6 @@ from bitwright.models.importers import load_onnx
 from bitwright.models.storage import ImportModelError
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-
-sys.path.append(str(Path(__file__).parent))
 from onnx_cases import NEWEST, model
 
 Array = NDArray[Any]

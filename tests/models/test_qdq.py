@@ -1,6 +1,5 @@
 """Int8 ONNX graphs (QDQ, QLinear and integer operators) as integer networks, held to ONNX Runtime."""
 
-import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -15,8 +14,6 @@ from bitwright.models.importers.run import core_input
 from bitwright.models.reference import run_reference
 from bitwright.sim.functional import run_functional
 from onnx import TensorProto, helper
-
-sys.path.append(str(Path(__file__).parent))
 from onnx_nets import Net
 
 runtime = pytest.importorskip("onnxruntime")

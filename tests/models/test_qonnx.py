@@ -1,6 +1,5 @@
 """QONNX graphs as integer networks, held to qonnx's own executor."""
 
-import sys
 import warnings
 from pathlib import Path
 
@@ -17,8 +16,6 @@ from bitwright.models.importers import (
     trace_model,
 )
 from bitwright.models.layers import Conv, Linear, Requantize, Thresholds
-
-sys.path.append(str(Path(__file__).parent))
 from onnx_nets import QONNX, Net
 
 

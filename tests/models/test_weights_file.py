@@ -15,16 +15,6 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from torch.nn import functional as F  # noqa: N812
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
-
-
-def shared(path: str) -> Path:
-    """A file of the real data beside the repository."""
-    if not (SHARED / path).is_file():
-        pytest.skip(f"needs ../shared/data/{path}")
-    return SHARED / path
-
-
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -156,8 +146,8 @@ def classes(graph: Graph, images: NDArray[np.float32]) -> NDArray[Any]:
     return scores.argmax(axis=1)
 
 
-def mnist(count: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
-    with np.load(shared("mnist.npz")) as data:
+def mnist(shared_data: Path, count: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    with np.load(shared_data / "mnist.npz") as data:
         return (data["x_test"][:count, None] / np.float32(256)).astype(np.float32), data["y_test"][:count]
 
 
@@ -171,17 +161,17 @@ def mnist(count: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
     ],
 )
 @pytest.mark.usefixtures("one_thread")
-def test_lenets_err_as_published_on_mnist(name: str, file: str, percent: float) -> None:
-    graph = load_weights(architecture(name), shared(f"models/dns_lenet/{file}.npz"))
-    images, labels = mnist(10_000)
+def test_lenets_err_as_published_on_mnist(name: str, file: str, percent: float, shared_data: Path) -> None:
+    graph = load_weights(architecture(name), shared_data / f"models/dns_lenet/{file}.npz")
+    images, labels = mnist(shared_data, 10_000)
     wrong = np.count_nonzero(classes(graph, images) != labels)
     assert wrong == round(100 * percent)
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_lenet5_scores_as_torch_computes_them() -> None:
-    graph = load_weights(architecture("lenet5"), shared("models/dns_lenet/lenet5_original.npz"))
-    images, _ = mnist(50)
+def test_lenet5_scores_as_torch_computes_them(shared_data: Path) -> None:
+    graph = load_weights(architecture("lenet5"), shared_data / "models/dns_lenet/lenet5_original.npz")
+    images, _ = mnist(shared_data, 50)
     w = {name: torch.from_numpy(array) for name, array in graph.constants.items()}
     x = torch.from_numpy(images)
     for layer in ("conv1", "conv2"):
@@ -192,9 +182,9 @@ def test_lenet5_scores_as_torch_computes_them() -> None:
     np.testing.assert_allclose(scores, expected.numpy(), rtol=1e-4, atol=1e-7)
 
 
-def cifar10(count: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
+def cifar10(shared_data: Path, count: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
     """Normalised as akamaster/pytorch_resnet_cifar10 does, by ImageNet's mean and deviation."""
-    with np.load(shared("cifar10_10k_2k.npz")) as data:
+    with np.load(shared_data / "cifar10_10k_2k.npz") as data:
         images, labels = data["x_test"][:count] / 255, data["y_test"][:count]
     normal = (images - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     return normal.transpose(0, 3, 1, 2).astype(np.float32), labels
@@ -202,16 +192,16 @@ def cifar10(count: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
-def test_resnet20_names_91_05_percent_of_cifar10_right() -> None:
-    graph = load_weights(architecture("resnet20"), shared("models/resnet_cifar10/resnet20.npz"))
-    images, labels = cifar10(2_000)
+def test_resnet20_names_91_05_percent_of_cifar10_right(shared_data: Path) -> None:
+    graph = load_weights(architecture("resnet20"), shared_data / "models/resnet_cifar10/resnet20.npz")
+    images, labels = cifar10(shared_data, 2_000)
     assert np.count_nonzero(classes(graph, images) == labels) == 1_821
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_resnet20_scores_as_torch_computes_them() -> None:
-    graph = load_weights(architecture("resnet20"), shared("models/resnet_cifar10/resnet20.npz"))
-    images, labels = cifar10(60)
+def test_resnet20_scores_as_torch_computes_them(shared_data: Path) -> None:
+    graph = load_weights(architecture("resnet20"), shared_data / "models/resnet_cifar10/resnet20.npz")
+    images, labels = cifar10(shared_data, 60)
     w = {name: torch.from_numpy(array) for name, array in graph.constants.items() if array.dtype.kind == "f"}
 
     def conv_norm(x: torch.Tensor, conv: str, norm: str, stride: int = 1) -> torch.Tensor:
@@ -234,8 +224,8 @@ def test_resnet20_scores_as_torch_computes_them() -> None:
     assert np.mean(scores.argmax(axis=1) == labels) > 0.85
 
 
-def test_squeezenet_takes_the_deep_compressed_weights() -> None:
-    path = shared("models/squeezenet_dc/squeezenet_v1.0_deep_compressed.npz")
+def test_squeezenet_takes_the_deep_compressed_weights(shared_data: Path) -> None:
+    path = shared_data / "models/squeezenet_dc/squeezenet_v1.0_deep_compressed.npz"
     graph = load_weights(architecture("squeezenet"), path)
     weights = [array for name, array in graph.constants.items() if name.endswith(".weight")]
     assert sum(array.size for array in weights) == 1_244_448

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
@@ -40,16 +38,6 @@ TINY = Machine(
 """As small as a core can be, so that its gates simulate quickly."""
 
 
-@pytest.fixture(scope="module")
-def given() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("gate_unit_machines", UNITS / "unit_machines.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 def _run(executable: Path, module: str, units: Iterable[str], folder: Path) -> None:
     names = list(units)
     (folder / "units.txt").write_text(" ".join(names), encoding="utf-8")
@@ -58,22 +46,26 @@ def _run(executable: Path, module: str, units: Iterable[str], folder: Path) -> N
     )
 
 
-def _run_pes(given: ModuleType, target: str, folder: Path, names: Iterable[str]) -> None:
+def _run_pes(unit_machines: ModuleType, target: str, folder: Path, names: Iterable[str]) -> None:
     leaf = leaf_form(target)
-    machines = {f"pe_{name}": given.PE_MACHINES[name] for name in names}
+    machines = {f"pe_{name}": unit_machines.PE_MACHINES[name] for name in names}
     units = {name: ProcessingElement(machine=machine, leaf=leaf) for name, machine in machines.items()}
     executable = build_gate_units(units, target, cells=vendor_verilog(leaf))
     _run(executable, "cocotb_pe", units, folder)
 
 
-def test_the_gates_of_an_int8_and_a_low_bit_pe_add_as_the_rtl_does(given: ModuleType, tmp_path: Path) -> None:
-    _run_pes(given, "ecp5-85k", tmp_path, ("narrow", "bits"))
+def test_the_gates_of_an_int8_and_a_low_bit_pe_add_as_the_rtl_does(
+    unit_machines: ModuleType, tmp_path: Path
+) -> None:
+    _run_pes(unit_machines, "ecp5-85k", tmp_path, ("narrow", "bits"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["ecp5-85k", "ice40-hx8k", "ice40-up5k"])
-def test_the_gates_of_every_pe_add_as_the_rtl_does(given: ModuleType, tmp_path: Path, target: str) -> None:
-    _run_pes(given, target, tmp_path, given.PE_MACHINES)
+def test_the_gates_of_every_pe_add_as_the_rtl_does(
+    unit_machines: ModuleType, tmp_path: Path, target: str
+) -> None:
+    _run_pes(unit_machines, target, tmp_path, unit_machines.PE_MACHINES)
 
 
 COUNTER = """
@@ -102,7 +94,7 @@ def test_a_family_whose_cells_are_not_simulated_is_refused() -> None:
 
 @pytest.mark.parametrize("broken", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_wrong_look_up_table_is_seen(
-    given: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: bool
+    unit_machines: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: bool
 ) -> None:
     def netlist(*_: object, **__: object) -> str:
         text = gate_netlist(*_, **__)  # type: ignore[arg-type]
@@ -112,7 +104,7 @@ def test_a_wrong_look_up_table_is_seen(
         return text[: found.start(1)] + wrong + text[found.end(1) :]
 
     monkeypatch.setattr(gate_level, "gate_netlist", netlist)
-    units = {name: PopCount(**given.POPCOUNTS[name]) for name in COUNTS}
+    units = {name: PopCount(**unit_machines.POPCOUNTS[name]) for name in COUNTS}
     executable = build_gate_units(units, "ecp5-85k", cells=vendor_verilog("ecp5"))
     if broken:
         with pytest.raises(ToolError, match=f"cocotb ran {len(COUNTS)} of {len(COUNTS)} tests, 1 failed"):

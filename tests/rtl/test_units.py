@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,15 +30,6 @@ TESTS = {
     "core": 1,
 }
 """cocotb module → tests that must pass in it."""
-
-
-def _machines() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("rtl_unit_machines", UNITS / "unit_machines.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def _units(given: Any) -> dict[str, Any]:
@@ -90,11 +79,10 @@ def _units(given: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def executable() -> Path:
+def executable(unit_machines: ModuleType) -> Path:
     from bitwright.rtl.verilog import leaf_verilog
 
-    given = _machines()
-    return build_units(_units(given), cells=leaf_verilog(given.PAIRED))
+    return build_units(_units(unit_machines), cells=leaf_verilog(unit_machines.PAIRED))
 
 
 @pytest.mark.parametrize("module", TESTS)
