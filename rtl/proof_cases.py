@@ -1,4 +1,4 @@
-"""What is proved of the arithmetic: vendors' cells, counts, lanes, products, thresholds, rounding.
+"""What is proved of the arithmetic: counts, lanes, products, thresholds, rounding.
 
 Each statement is Verilog written for it alone: loops over lanes, and integers wide enough for everything.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-import textwrap
 from collections.abc import Iterator
 
 from ..mapper.machine import ArraySpec, load_machine
@@ -25,8 +24,6 @@ from .verilog import component_verilog, ecp5_blocks, vendor_verilog
 
 __all__ = ["arithmetic_proofs"]
 
-XILINX_CELLS = ("xilinx/cells_sim.v",)
-ECP5_CELLS = ("ecp5/cells_sim.v",)
 COUNTED = ((12, True), (24, False))
 TRITS = ((6, True), (12, False))
 """Lanes that are proved, and whether in the quick part."""
@@ -35,7 +32,6 @@ TRITS = ((6, True), (12, False))
 def arithmetic_proofs() -> list[Proof]:
     """All of them."""
     return [
-        *_vendor_cells(),
         *(_count(leaf, lanes, quick) for leaf in LEAVES for lanes, quick in COUNTED),
         *(_trits(leaf, lanes, quick) for leaf in LEAVES for lanes, quick in TRITS),
         *_dots(),
@@ -44,118 +40,6 @@ def arithmetic_proofs() -> list[Proof]:
         _threshold_search(),
         *_rounding(),
     ]
-
-
-def _text(verilog: str) -> str:
-    return textwrap.dedent(verilog)
-
-
-def _vendor_cells() -> list[Proof]:
-    """Every leaf cell against its behavioural twin, on models of the vendors' primitives."""
-    twin = vendor_verilog("behavioural").replace("module bw_", "module twin_")
-    plain = {
-        "bw_differ3": ("input [2:0] a, b", ".a(a), .b(b)", "s", 2, "1'b1"),
-        "bw_trit": ("input [1:0] a, b", ".a(a), .b(b)", "x", 2, "a != 2'b10 && b != 2'b10"),
-        "bw_count7": ("input [6:0] x", ".x(x)", "s", 3, "1'b1"),
-    }
-    broken = {
-        "bw_differ3": ("64'h172B", "64'h173B"),
-        "bw_trit": ("64'h80208020", "64'h80208021"),
-        "bw_count7": ("64'h177E", "64'h176E"),
-    }
-    proofs = []
-    for cell, (ports, given, out, width, assumed) in plain.items():
-        top = _text(f"""
-            module proof({ports}, output ok);
-                wire [{width - 1}:0] left, right;
-                {cell} left_cell({given}, .{out}(left));
-                twin_{cell[3:]} right_cell({given}, .{out}(right));
-                assign ok = !({assumed}) || left == right;
-            endmodule
-            """)
-        proofs.append(
-            Proof(
-                name=f"{cell}, xilinx",
-                claim="the LUTs and the carry chain are the behavioural cell, on all inputs",
-                verilog=vendor_verilog("xilinx") + twin + top,
-                broken=broken[cell],
-                libraries=XILINX_CELLS,
-                quick=True,
-            )
-        )
-    rows = "".join(
-        f"""
-        wire [{w}:0] left_{w}, right_{w};
-        bw_row #(.WIDTH({w})) l_{w}(.a(a[{w - 1}:0]), .b(b[{w - 1}:0]), .carry(carry), .s(left_{w}));
-        twin_row #(.WIDTH({w})) r_{w}(.a(a[{w - 1}:0]), .b(b[{w - 1}:0]), .carry(carry), .s(right_{w}));
-        assign same[{w}] = left_{w} == right_{w};"""
-        for w in range(1, 10)
-    )
-    proofs.append(
-        Proof(
-            name="bw_row, xilinx",
-            claim="rows of 1 to 9 places add a, b and the carry",
-            verilog=vendor_verilog("xilinx")
-            + twin
-            + f"module proof(input [8:0] a, b, input carry, output ok); wire [9:1] same;{rows}"
-            + "\nassign ok = &same;\nendmodule\n",
-            broken=("assign differ = a ^ b;", "assign differ = a | b;"),
-            libraries=XILINX_CELLS,
-            quick=True,
-        )
-    )
-    chains = ""
-    patterns = [(1, *kinds) for length in (1, 2, 3) for kinds in itertools.product(range(3), repeat=length)]
-    for number, kinds in enumerate(patterns):
-        n = len(kinds)
-        packed = sum(kind << (2 * place) for place, kind in enumerate(kinds))
-        parameters = f"#(.LENGTH({n}), .KINDS({2 * n}'d{packed}))"
-        given = ", ".join(f".{port}({port}[{n - 1}:0])" for port in "abcd")
-        trits = sum(1 << place for place, kind in enumerate(kinds) if kind == 2)
-        chains += f"""
-        wire [{n - 1}:0] left_{number}, right_{number};
-        bw_chain {parameters} l_{number}({given}, .s(left_{number}));
-        twin_chain {parameters} r_{number}({given}, .s(right_{number}));
-        assign same[{number}] = (invalid & 4'd{trits}) != 0
-            || left_{number} >> 1 == right_{number} >> 1;
-        """
-    proofs.append(
-        Proof(
-            name="bw_chain, ecp5",
-            claim="CCU2Cs add as the behavioural chain, every sequence of up to four kinds that begins anew",
-            verilog=vendor_verilog("ecp5")
-            + twin
-            + f"module proof(input [3:0] a, b, c, d, output ok); wire [{len(patterns) - 1}:0] same;"
-            + "wire [3:0] invalid = (a & ~c) | (b & ~d);"
-            + chains
-            + "\nassign ok = &same;\nendmodule\n",
-            broken=("HIGH[1] ? 16'h0FF9", "HIGH[1] ? 16'h0FF8"),
-            libraries=ECP5_CELLS,
-            quick=True,
-        )
-    )
-    sums = "".join(
-        f"""
-        wire [{w - 1}:0] left_{w}, right_{w};
-        bw_accumulate #(.WIDTH({w})) l_{w}(.a(a), .again(again), .b(b), .c(c), .s(left_{w}));
-        twin_accumulate #(.WIDTH({w})) r_{w}(.a(a), .again(again), .b(b), .c(c), .s(right_{w}));
-        assign same[{w}] = left_{w} == right_{w};"""
-        for w in range(1, 7)
-    )
-    proofs.append(
-        Proof(
-            name="bw_accumulate, ecp5",
-            claim="CCU2Cs of 1 to 6 places add the one or the other operand that is chosen",
-            verilog=vendor_verilog("ecp5")
-            + twin
-            + f"module proof(input [5:0] a, b, c, input again, output ok); wire [6:1] same;{sums}"
-            + "\nassign ok = &same;\nendmodule\n",
-            broken=("INIT0(16'h596A)", "INIT0(16'h596B)"),
-            libraries=ECP5_CELLS,
-            quick=True,
-        )
-    )
-    return proofs
 
 
 def _delayed(width: int, value: str, cycles: int) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from .proof_cases import arithmetic_proofs
+from .proof_cells import cell_proofs
 from .proof_streams import stream_proofs
 from .proofs import Outcome, Proof, Result, prove
 
@@ -18,7 +19,8 @@ __all__ = ["all_proofs", "main", "stands"]
 
 def all_proofs(*, quick: bool = False) -> list[Proof]:
     """All proofs, or those that are done in seconds."""
-    return [proof for proof in arithmetic_proofs() + stream_proofs() if proof.quick or not quick]
+    proofs = cell_proofs() + arithmetic_proofs() + stream_proofs()
+    return [proof for proof in proofs if proof.quick or not quick]
 
 
 def stands(result: Result, twin: Result) -> bool:
