@@ -209,11 +209,13 @@ module proof(input clk, input [{2 * lanes - 1}:0] a, b, output ok);
     reg invalid;
     integer i;
     reg signed [{width}:0] sum;
+    reg signed [3:0] product;
     always @* begin
         sum = 0;
         invalid = 0;
         for (i = 0; i < {lanes}; i = i + 1) begin
-            sum = sum + 1 + $signed(a[2*i+:2]) * $signed(b[2*i+:2]);
+            product = $signed(a[2*i+:2]) * $signed(b[2*i+:2]); // of 4 bits, where an integer's would be slow
+            sum = sum + 1 + product;
             invalid = invalid | (a[2*i+:2] == 2'b10) | (b[2*i+:2] == 2'b10);
         end
     end
@@ -358,7 +360,6 @@ endmodule
             broken=("unit_lut(.clk(clk), .rst(1'b0), .a(a)", "unit_lut(.clk(clk), .rst(1'b0), .a(a | 1)"),
             every=16,
             skip=2,
-            quick=True,
         ),
         Proof(
             name="two int8 products of one multiplier",
