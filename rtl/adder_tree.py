@@ -15,7 +15,7 @@ def sum_pipelined(
     """The sum of `values` and `carries` after `stages` registers, a tree's levels spread evenly over them.
 
     Args:
-        carries: single bits. Each adder takes one as its carry in; those too many count as values.
+        carries: single bits. Each adder takes one as its carry in, in turn; those too many count as values.
 
     Raises:
         ValueError: no value, or no stage.
@@ -54,7 +54,8 @@ def _level(values: list[Value], carries: list[Value]) -> list[Value]:
     for a, b in zip(values[::2], values[1::2], strict=False):
         if carries:
             # A place below the lowest gives the carry: one adder, where a third operand takes synthesis two.
-            sums.append((_widened(Const(1, 1), a) + _widened(carries.pop(), b)) >> 1)
+            total = Value.cast(_widened(Const(1, 1), a) + _widened(carries.pop(0), b))
+            sums.append(total.shift_right(1))
         else:
             sums.append(a + b)
     return sums + values[len(values) - len(values) % 2 :]

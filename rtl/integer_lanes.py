@@ -65,7 +65,9 @@ class IntegerLanes(Component):
                 negated.append(negate)
         # The other lanes' first sums take the multipliers' two cycles, of a deep tree more than a level each.
         deep = max(2, (len(plain) - 1).bit_length() - 2)
-        parts, left = add_levels(m, plain, negated, levels=(deep // 2, deep - deep // 2), name="part")
+        # A pair's first adder takes the carry of its first lane.
+        carries = negated[::2] + negated[1::2]
+        parts, left = add_levels(m, plain, carries, levels=(deep // 2, deep - deep // 2), name="part")
         total = sum_pipelined(m, values + parts, carries=left, stages=self.LATENCY - 2, name="dot")
         m.d.comb += self.dot.eq(total)
         return m

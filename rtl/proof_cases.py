@@ -6,17 +6,14 @@ Each statement is Verilog written for it alone: loops over lanes, and integers w
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import re
-from collections.abc import Iterator
 
-from ..mapper.machine import ArraySpec, load_machine
+from ..mapper.machine import load_machine
 from ..mapper.pe import PeKind
 from .bit_lanes import BitLanes
-from .integer_lanes import IntegerLanes
 from .multiply import Multiply8, MultiplyPair8
-from .pe import PE_BITS
 from .popcount import LEAVES, PopCount
+from .proof_lanes import freed, integer_lane_proofs
 from .proofs import Proof
 from .requantize import Requantizer
 from .thresholds import ThresholdSearch
@@ -35,6 +32,7 @@ def arithmetic_proofs() -> list[Proof]:
         *(_count(leaf, lanes, quick) for leaf in LEAVES for lanes, quick in COUNTED),
         *(_trits(leaf, lanes, quick) for leaf in LEAVES for lanes, quick in TRITS),
         *_dots(),
+        *integer_lane_proofs(),
         *_products(),
         _threshold_digit(),
         _threshold_search(),
@@ -93,11 +91,13 @@ module proof(input clk, input [{2 * lanes - 1}:0] a, b, output ok);
     reg invalid;
     integer i;
     reg signed [{width}:0] sum;
+    reg signed [3:0] product;
     always @* begin
         sum = 0;
         invalid = 0;
         for (i = 0; i < {lanes}; i = i + 1) begin
-            sum = sum + 1 + $signed(a[2*i+:2]) * $signed(b[2*i+:2]);
+            product = $signed(a[2*i+:2]) * $signed(b[2*i+:2]); // of 4 bits, where an integer's would be slow
+            sum = sum + 1 + product;
             invalid = invalid | (a[2*i+:2] == 2'b10) | (b[2*i+:2] == 2'b10);
         end
     end
@@ -124,21 +124,16 @@ endmodule
 
 
 def _dots() -> list[Proof]:
-    """Dot products of the PE's lanes against literal sums of products, lanes beyond a run included."""
+    """Dot products of bit lanes against literal sums of products, lanes beyond a run included."""
     binary, ternary = PeKind.BINARY, PeKind.TERNARY
-    array = ArraySpec(
-        rows=1, cols=1, act_word_bits=32, weight_word_bits=16, pes=("ternary_int8", "binary_int8")
-    )
     cases = (
         ("binary", BitLanes(lanes={binary: 10}), 10, 1, 1, True),
         ("ternary", BitLanes(lanes={ternary: 4}), 4, 2, 2, True),
         ("binary of both", BitLanes(lanes={binary: 8, ternary: 4}), 8, 1, 1, False),
         ("ternary of both", BitLanes(lanes={binary: 8, ternary: 4}), 4, 2, 2, False),
-        ("ternary on int8", IntegerLanes(array=array, pe_bits=PE_BITS), 4, 8, 2, False),
     )
     proofs = []
     for name, unit, lanes, act_bits, weight_bits, quick in cases:
-        bits = isinstance(unit, BitLanes)
         width = len(unit.dot)
         act = f"act[{act_bits}*i+:{act_bits}]"
         weight = f"weight[{weight_bits}*i+:{weight_bits}]"
@@ -146,13 +141,6 @@ def _dots() -> list[Proof]:
             product = f"({act} == {weight} ? 1 : -1)"
         else:
             product = f"$signed({act}) * $signed({weight})"
-        kind = f".pe({PE_BITS}'d{int(PeKind.TERNARY_INT8)})"
-        # Sums of free bytes are hard: each choice of weights is a case. A weight of zero is like a lane
-        # beyond a run.
-        words = (sum(code << (2 * lane) for lane, code in enumerate(codes)) for codes in _codes(lanes))
-        apart = tuple(f"-set weight {word} -set valid {lanes}" for word in words)
-        if bits:
-            kind = f".binary(1'b{int(act_bits == 1)}), .valid(valid)"
         top = f"""
 module proof(
     input clk, input [{act_bits * lanes - 1}:0] act, input [{weight_bits * lanes - 1}:0] weight,
@@ -172,7 +160,10 @@ module proof(
     end
     {_delayed(width + 1, "{invalid, sum}", unit.LATENCY)}
     wire [{width - 1}:0] dot;
-    unit dut(.clk(clk), .rst(1'b0), {kind}, .act({{32'd0, act}}), .weight({{32'd0, weight}}), .dot(dot));
+    unit dut(
+        .clk(clk), .rst(1'b0), .binary(1'b{int(act_bits == 1)}), .valid(valid),
+        .act({{32'd0, act}}), .weight({{32'd0, weight}}), .dot(dot)
+    );
     assign ok = expected[{width}] || dot == expected[{width - 1}:0];
 endmodule
 """
@@ -184,16 +175,10 @@ endmodule
                 broken=(".weight({32'd0, weight})", ".weight({32'd0, weight} & ~1)"),
                 steps=unit.LATENCY + 1,
                 skip=unit.LATENCY,
-                cases=("",) if bits else apart,
                 quick=quick,
             )
         )
     return proofs
-
-
-def _codes(lanes: int) -> Iterator[tuple[int, ...]]:
-    """All choices of ternary codes, the one with every weight −1 last."""
-    return itertools.product((0, 1, 3), repeat=lanes)
 
 
 def _no_code(value: str, bits: int) -> str:
@@ -242,7 +227,6 @@ endmodule
             broken=("unit_lut(.clk(clk), .rst(1'b0), .a(a)", "unit_lut(.clk(clk), .rst(1'b0), .a(a | 1)"),
             every=16,
             skip=2,
-            quick=True,
         ),
         Proof(
             name="two int8 products of one multiplier",
@@ -362,7 +346,7 @@ def _rounding() -> list[Proof]:
     text = component_verilog(Requantizer(acc_bits=32), "unit")
     after = Requantizer.LATENCY - Requantizer.PRODUCT_LATENCY
     for register, width in (("product", 64), ("shift_3", 5)):
-        text = _freed(text, register, width)
+        text = freed(text, register, width)
     top = f"""
 module proof(
     input clk, input signed [63:0] p, input [4:0] shift, input [1:0] rounding,
@@ -410,24 +394,3 @@ endmodule
         )
         for code, name in enumerate(names)
     ]
-
-
-def _freed(verilog: str, register: str, width: int) -> str:
-    """The module with a register made an input.
-
-    Raises:
-        ValueError: there is no such register.
-    """
-    verilog, declared = re.subn(
-        rf"^  reg \[{width - 1}:0\] {register} = \S+;$",
-        f"  input [{width - 1}:0] {register};\n  wire [{width - 1}:0] {register};",
-        verilog,
-        flags=re.MULTILINE,
-    )
-    verilog, driven = re.subn(
-        rf"^  always @\(posedge clk\)\n    {register} <= .*;$", "", verilog, flags=re.MULTILINE
-    )
-    verilog, listed = re.subn(r"^module unit\(", f"module unit({register}, ", verilog, flags=re.MULTILINE)
-    if (declared, driven, listed) != (1, 1, 1):
-        raise ValueError(f"register {register} of {width} bits is not found once in the design")
-    return verilog
