@@ -19,24 +19,16 @@ from .transfer import LayerPlan, Transfer
 __all__ = ["Emitter"]
 
 _AHEAD = 60
-"""A layer waits for one at most so far before it: a token counter holds 63."""
+"""Output tiles that a wait may lie behind: a token counter holds 63 posts."""
 
 
-def _tensor_waits(plans: list[LayerPlan]) -> dict[int, int]:
-    """For each layer that waits, the layer after whose last STORE it may read its tensors.
-
-    Layers that need nothing new don't wait. A layer stands for all before it, since STOREs are in order,
-    and none is waited for twice.
-    """
-    waits: dict[int, int] = {}
-    writer: dict[int, int] = {}
-    over = -1
-    for index, plan in enumerate(plans):
-        made = max((writer.get(number, -1) for number in plan.layer.sources), default=-1)
-        if made > over:
-            over = waits[index] = max(made, index - _AHEAD)
-        writer[plan.layer.result] = index
-    return waits
+def _span(draft: Draft) -> tuple[int, int, int]:
+    """(region, first byte, byte after the last) that a LOAD of activations reads."""
+    fields, region = draft.fields, draft.region
+    assert region is not None
+    first = fields["address"]
+    rows, planes = (fields["rows"] - 1) * fields["src_row"], (fields["planes"] - 1) * fields["src_plane"]
+    return region, first, first + planes + rows + fields["run"]
 
 
 class Emitter:
@@ -59,19 +51,27 @@ class Emitter:
         # One WEIGHT_FULL covers both: a new parameter tile always comes with a weight tile.
         param_of = {load.first: load for load in params.loads}
         assert set(param_of) <= {load.first for load in weights.loads}
-        new_layer = {i for i, step in enumerate(steps) if i and step.plan != steps[i - 1].plan}
-        tensor_waits = _tensor_waits(self.plans)
-        waited_for = set(tensor_waits.values())
-        waiting = {i for i in new_layer if steps[i].plan in tensor_waits}
+        operands = {
+            load.first: list(self._transfers[steps[load.first].plan].activations(steps[load.first], load.slot))
+            for load in acts.loads
+        }
+        waits = self._tensor_waits(steps, acts.loads, operands)
+        done = set(waits.values())
+        latest = 0
+        for load in weights.loads:
+            param = param_of.get(load.first)
+            position = load.position if param is None else max(load.position, param.position)
+            if load.first in waits:  # weights need no tensor, so they go before what waits for one
+                freed = load.freed if param is None else max(load.freed, param.freed)
+                position = min(position, max(freed, waits[load.first]))
+            latest = load.position = min(load.first, max(position, latest))
+        latest = 0
         for load in acts.loads:
-            if load.first in waiting:  # its weights go first, they need no tensor
-                load.position = load.first
+            # A wait stands after the STORE that ends it, and tiles are loaded in order.
+            latest = load.position = min(load.first, max(load.position, latest, waits.get(load.first, 0)))
         before: dict[int, list[tuple[TileLoad, bool]]] = {}
         after: dict[int, list[tuple[TileLoad, bool]]] = {}
         for load, is_weight in [(w, True) for w in weights.loads] + [(a, False) for a in acts.loads]:
-            if is_weight and load.first in param_of:
-                param = param_of[load.first]
-                load.position = max(load.position, min(param.position, load.first))
             where = before if load.position == load.first else after
             where.setdefault(load.position, []).append((load, is_weight))
         for group in after.values():
@@ -86,7 +86,7 @@ class Emitter:
         claimed: set[Hashable] = set()
         for i, step in enumerate(steps):
             for load, is_weight in before.get(i, []):
-                self._load(load, steps, is_weight, param_of, load.first in waiting)
+                self._load(load, steps, is_weight, param_of, operands, load.first in waits)
             self._configure(step)
             out = outs.loads[outs.of_step[i]]
             run = self._exec(
@@ -109,13 +109,49 @@ class Emitter:
                     run.post(token, "post_drain" if token is Token.PARAM_FREE else "post")
             if i + 1 == len(steps) or steps[i + 1].out != step.out:
                 run.post(Token.OUT_FULL, "post_drain")
-                self._store(step, out, i + 1 in new_layer and step.plan in waited_for)
+                self._store(step, out, i in done)
             for load, is_weight in after.get(i, []):
-                self._load(load, steps, is_weight, param_of, False)
+                self._load(load, steps, is_weight, param_of, operands, load.first in waits)
         self._stream.append(Draft(Opcode.END, len(self.plans) - 1, {}))
         return self._stream
 
     # -- LOAD and STORE ------------------------------------------------------------------------
+
+    def _tensor_waits(
+        self, steps: list[Step], loads: list[TileLoad], operands: dict[int, list[Draft]]
+    ) -> dict[int, int]:
+        """For each activation tile that waits, by its first step, the step whose STOREs it waits for.
+
+        A tile waits for the last STORE of a byte that it reads, so a layer begins before the one that it
+        reads has ended. STOREs are in order: one stands for all before it, and none is waited for twice.
+        Where a tile needs only a STORE that is `_AHEAD` or more output tiles back, it waits for that one,
+        so that the counter holds all posts between.
+        """
+        waits: dict[int, int] = {}
+        stored: list[tuple[int, int, int, int]] = []
+        """(step, region, first byte, byte after the last) of each output tile."""
+        written: dict[int, int] = {}
+        """For each region the step of its last STORE."""
+        over, step = -1, 0
+        for load in loads:
+            while step < load.first:
+                if steps[step + 1].out != steps[step].out:
+                    region, first, last = self._transfers[steps[step].plan].stored(steps[step])
+                    stored.append((step, region, first, last))
+                    written[region] = step
+                step += 1
+            reads = [_span(draft) for draft in operands[load.first] if draft.opcode is Opcode.LOAD]
+            if all(written.get(region, -1) <= over for region, _, _ in reads):
+                continue
+            for number, (made, region, first, last) in enumerate(reversed(stored), 1):
+                if made <= over:
+                    break
+                if number == _AHEAD or any(
+                    region == where and first < stop and start < last for where, start, stop in reads
+                ):
+                    over = waits[load.first] = made
+                    break
+        return waits
 
     def _load(
         self,
@@ -123,6 +159,7 @@ class Emitter:
         steps: list[Step],
         is_weight: bool,
         param_of: dict[int, TileLoad],
+        operands: dict[int, list[Draft]],
         new_tensor: bool,
     ) -> None:
         step = steps[load.first]
@@ -137,7 +174,7 @@ class Emitter:
             drafts = list(transfer.weights(step, load.slot))
             waits, full = Token.WEIGHT_FREE, Token.WEIGHT_FULL
         else:
-            drafts = list(transfer.activations(step, load.slot))
+            drafts = operands[load.first]
             waits, full = Token.ACT_FREE, Token.ACT_FULL
             if new_tensor:
                 # Padding needs no tensor, so only the first LOAD waits for it.
@@ -148,12 +185,12 @@ class Emitter:
         drafts[-1].post(full)
         self._stream += drafts
 
-    def _store(self, step: Step, out: TileLoad, ends_layer: bool) -> None:
+    def _store(self, step: Step, out: TileLoad, waited_for: bool) -> None:
         drafts = self._transfers[step.plan].stores(step, out.slot)
         drafts[0].wait(Token.OUT_FULL)
         if out.releases:
             drafts[-1].post(Token.OUT_FREE)
-        if ends_layer:
+        if waited_for:
             drafts[-1].post(Token.TENSOR_DONE)
         self._stream += drafts
 

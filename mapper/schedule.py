@@ -29,6 +29,8 @@ class TileLoad:
     """Whether a later load waits for the slot."""
     position: int
     """The step before which (== first) or after which (< first) the load stands in the program."""
+    freed: int = -1
+    """The step that frees its slot, −1 if the slot was never used; no load stands before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +71,9 @@ def assign_slots(
             release += 1
         load.release = posted = release
     for index, load in enumerate(loads):
-        freed = loads[index - slots].release if load.waits else -1
+        load.freed = loads[index - slots].release if load.waits else -1
         after_last = loads[index - 1].first + 1 if index else 0
         # Early enough to use LOAD's idle time, late enough not to hold up what is needed sooner;
         # never before the command that frees the slot, or the program could lock up.
-        load.position = min(load.first, max(freed, after_last))
+        load.position = min(load.first, max(load.freed, after_last))
     return Residency(loads, of_step)

@@ -173,6 +173,14 @@ class Transfer:
             for piece in split_copy(copy, "dst", self.plan.layer.shape.out_bits)
         ]
 
+    def stored(self, step: Step) -> tuple[int, int, int]:
+        """(region, first byte, byte after the last) of the rows that the step's output tile lies in."""
+        mapping, shape = self.plan.mapping, self.plan.mapping.shape
+        region, start = self.plan.result
+        row = mapping.shape.OX // shape.pool_x * shape.target.pitch
+        first = step.tile.y0 // shape.pool_y
+        return region, start + first * row, start + (first + step.tile.height // shape.pool_y) * row
+
     def _results(self, step: Step) -> list[Copy]:
         """The copies, runs in values, from the slot's start to the tensor's start."""
         mapping, shape, tile = self.plan.mapping, self.plan.mapping.shape, step.tile
