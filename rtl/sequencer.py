@@ -26,7 +26,8 @@ class Sequencer(Component):
         r_valid, r_data: beats of its own reads; always taken.
         load, execute, store: command streams.
         idle: nothing left to fetch or dispatch.
-        error, error_command: sticky since `start`; an unknown opcode ends the program.
+        error, error_command: sticky since `start`; an unknown opcode ends the program, and so does its last
+            command where no END came.
     """
 
     def __init__(self, *, machine: Machine) -> None:
@@ -122,6 +123,8 @@ class Sequencer(Component):
                 ]
         with m.Elif(~running):
             m.d.comb += dispatched.eq(fifo.r_rdy)  # what follows the end is dropped
+        with m.Elif((credits == queues.fetch_commands) & (count == 0)):  # all are dispatched, none was END
+            m.d.sync += [running.eq(0), self.error.eq(1), self.error_command.eq(number)]
         m.d.comb += fifo.r_en.eq(dispatched)
         with m.If(running & dispatched):
             m.d.sync += number.eq(number + 1)

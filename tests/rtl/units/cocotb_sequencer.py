@@ -1,4 +1,4 @@
-"""Sequencer against a queue in Python: credits, order, back-pressure, END and unknown opcodes."""
+"""Sequencer against a queue in Python: credits, order, back-pressure, END or none, and unknown opcodes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ RUNS = 40
 
 
 def _program(rng: random.Random) -> tuple[list[int], int, bool]:
-    """Words, index of the one that ends the program, and whether by error."""
+    """Words, index of the one that ends the program (past the last: none does), and whether by error."""
     length = rng.choice([1, 2, 3, 4, 5, 8, 12, rng.randint(1, 40)])
     words = [rng.getrandbits(COMMAND_BITS - 4) << 4 | rng.choice(KNOWN) for _ in range(length)]
+    if rng.random() < 0.2:
+        return words, length, True
     broken = rng.random() < 0.5
     ends = rng.randrange(length) if broken or rng.random() < 0.2 else length - 1
     words[ends] = words[ends] >> 4 << 4 | (rng.choice(UNKNOWN) if broken else Opcode.END)
@@ -50,7 +52,7 @@ async def commands_reach_their_units_in_order(ports: Ports, rng: random.Random, 
             quiet = quiet + 1 if run.over() else 0
             if quiet == QUIET:
                 break
-        equal("the command that ended the program", run.number - 1, ends)
+        equal("commands that were dispatched", run.number, min(ends + 1, len(words)))
         equal("error, error_command", ports.many(("error", "error_command")), (broken, ends * broken))
 
 
@@ -106,6 +108,7 @@ class Run:
         if sink is not None:
             equal("the command", ports.get(f"{SINKS[sink]}_payload"), head)
         stopping = opcode is not None and sink is None
+        wanting = self.running and self.credits == self.depth and self.fetched == len(self.words)
         leaves = head is not None and (not self.running or stopping or readies[sink] == 1)
 
         if asked and grant:
@@ -119,7 +122,7 @@ class Run:
             self.fifo.popleft()
             self.credits += 1
             self.number += self.running
-        if stopping:
+        if stopping or wanting:
             self.running = False
         if beat is not None:
             self.beats.popleft()
