@@ -35,6 +35,9 @@ __all__ = [
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 """What a machine may be called: it becomes a folder's and a report's name."""
 
+MULTIPLIERS = ("inferred", "dsp", "lut", "pair")
+"""Forms of int8 products."""
+
 _FILE_LIMIT = 1 << 20
 """Bytes of a machine's file at most."""
 
@@ -81,7 +84,8 @@ class ArraySpec:
     pes: tuple[str, ...] = ("int8",)
     """PE kinds (`PeKind.key`) that every PE of the array serves; a layer names one."""
     multiplier: str = "inferred"
-    """`inferred` (synthesis chooses), `dsp` (one vendor multiplier leaf a lane) or `lut` (LUTs alone)."""
+    """`inferred` (synthesis chooses), `dsp` (one vendor multiplier leaf a lane), `lut` (LUTs alone) or
+    `pair` (one wide multiplier, such as a DSP48, for two rows' products with one activation)."""
 
     def __post_init__(self) -> None:
         _check_power_of_two("array.rows", self.rows, 1, 64)
@@ -90,8 +94,11 @@ class ArraySpec:
         _check_power_of_two("array.weight_word_bits", self.weight_word_bits, 16, 512)
         _check_power_of_two("array.acc_depth", self.acc_depth, 16, 256)
         _check_range("array.acc_bits", self.acc_bits, 16, 32)
-        if self.multiplier not in ("inferred", "dsp", "lut"):
-            raise ValueError(f"array.multiplier must be 'inferred', 'dsp' or 'lut', not {self.multiplier!r}")
+        if self.multiplier not in MULTIPLIERS:
+            allowed = ", ".join(map(repr, MULTIPLIERS))
+            raise ValueError(f"array.multiplier must be one of {allowed}, not {self.multiplier!r}")
+        if self.multiplier == "pair" and self.rows < 2:
+            raise ValueError("array.rows must be at least 2 where array.multiplier is 'pair', not 1")
 
         known = [kind.key for kind in PeKind]
         for name in self.pes:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, ResetSignal, Signal, Value, signed
 from amaranth.lib.wiring import Component, In, Out
 
 from ..mapper.machine import Machine
 from ..mapper.pe import PeKind
 from .axi import clog2_shape
-from .pe import PE_BITS, ProcessingElement, act_bits, weight_bits
+from .lane_weights import multiplying_lanes
+from .paired_products import PairedProducts
+from .pe import PE_BITS, ProcessingElement, act_bits, paired, weight_bits
 
 __all__ = ["ProcessingArray"]
 
@@ -123,6 +127,7 @@ class ProcessingArray(Component):
         chain = [Signal(signed(array.acc_bits), name=f"chain_{n}") for n in range(count)]
         lanes = machine.post.lanes
         for col in range(array.cols):
+            products = self._paired_products(m, col, operand, weights) if paired(machine) else []
             for row in range(array.rows):
                 number = col * array.rows + row
                 behind = number + lanes
@@ -141,10 +146,35 @@ class ProcessingArray(Component):
                     i_chain_in=chain[behind] if behind < count else 0,
                     o_chain_out=chain[number],
                     **{f"i_{name}": signal for name, signal in controls.items()},
+                    **({"i_products": products[row]} if products else {}),
                 )
         for lane in range(lanes):
             m.d.comb += self.heads.word_select(lane, array.acc_bits).eq(chain[lane])
         return m
+
+    def _paired_products(
+        self, m: Module, col: int, operand: Callable[[int, int], Value], weights: list[Signal]
+    ) -> list[Signal]:
+        """The int8 products of each row of a column, two rows from one cell."""
+        products = [
+            Signal(16 * multiplying_lanes(self.machine.array), name=f"products_{col}_{row}")
+            for row in range(self.machine.array.rows)
+        ]
+        for low in range(0, len(products), 2):
+            high = low + 1
+            m.submodules[f"products_{col}_{low}"] = Instance(
+                PairedProducts.CELL,
+                i_clk=ClockSignal(),
+                i_rst=ResetSignal(),
+                i_pe=self.pe[:PE_BITS],
+                i_act_low=operand(col, low),
+                i_act_high=operand(col, high),
+                i_weight_low=weights[low],
+                i_weight_high=weights[high],
+                o_products_low=products[low],
+                o_products_high=products[high],
+            )
+        return products
 
     def _within(self, m: Module) -> Value:
         """Bits of the activation operand that lie within a run's last lane set, registered.

@@ -10,8 +10,9 @@ from ..mapper.machine import Machine
 from ..mapper.pe import PeKind
 from .bit_lanes import BitLanes
 from .integer_lanes import IntegerLanes
+from .lane_weights import multiplying_lanes
 
-__all__ = ["PE_BITS", "ProcessingElement", "act_bits", "weight_bits"]
+__all__ = ["PE_BITS", "ProcessingElement", "act_bits", "paired", "weight_bits"]
 
 PE_BITS = max(PeKind).bit_length()
 
@@ -25,6 +26,11 @@ def weight_bits(machine: Machine) -> int:
     """Bits of a PE's weight operand: the widest lane set of its kinds."""
     array = machine.array
     return max(array.lanes(kind) * kind.weight_bits for kind in array.kinds)
+
+
+def paired(machine: Machine) -> bool:
+    """Whether two rows' PEs get their products from one `PairedProducts`."""
+    return machine.array.multiplier == "pair" and multiplying_lanes(machine.array) > 0
 
 
 class ProcessingElement(Component):
@@ -45,6 +51,7 @@ class ProcessingElement(Component):
         act: values of the kind's activation format, lane 0 in the low bits; zero bits beyond a run.
         weight: values of the kind's weight format, lane 0 in the low bits; zero bits beyond a run, and for
             VECTOR beyond lane 0.
+        products: as of `IntegerLanes`.
         valid: lanes within the run.
         acc_en, acc_fresh, acc_bank, acc_index: for the operands of four cycles ago; fresh starts at zero.
         drain_en, drain_load, drain_bank, drain_index: two cycles later an accumulator is in `chain_out`, else
@@ -69,6 +76,7 @@ class ProcessingElement(Component):
                 "pe": In(PE_BITS),
                 "act": In(act_bits(machine)),
                 "weight": In(weight_bits(machine)),
+                **({"products": In(16 * multiplying_lanes(array))} if paired(machine) else {}),
                 "valid": In(range(self.lanes + 1)),
                 "acc_en": In(1),
                 "acc_fresh": In(1),
@@ -173,6 +181,8 @@ class ProcessingElement(Component):
                 integer.act.eq(self.act),
                 integer.weight.eq(self.weight),
             ]
+            if integer.paired:
+                m.d.comb += integer.products.eq(self.products)
             dots.append(integer.dot)
         if bit_kinds:
             m.submodules.bits = bits = BitLanes(lanes=bit_kinds, leaf=self.leaf)

@@ -10,7 +10,8 @@ from amaranth.hdl import Value
 
 from ..mapper.machine import Machine
 from .core import Core
-from .pe import ProcessingElement
+from .paired_products import PairedProducts
+from .pe import PE_BITS, ProcessingElement, act_bits, paired, weight_bits
 from .popcount import LEAVES
 
 __all__ = [
@@ -46,7 +47,7 @@ def core_verilog(machine: Machine, *, leaf: str = "behavioural") -> str:
 
 
 def leaf_verilog(machine: Machine, *, leaf: str = "behavioural") -> str:
-    """The modules that a machine's array instantiates by name: the PE, and vendor cells where it uses any.
+    """The modules that a machine's array instantiates by name: PE, products of two rows, vendor cells.
 
     Args:
         leaf: vendor form of the leaf cells: `behavioural` (simulation), `ecp5` or `xilinx`.
@@ -54,8 +55,13 @@ def leaf_verilog(machine: Machine, *, leaf: str = "behavioural") -> str:
     Raises:
         ValueError: an unknown leaf form.
     """
-    cell = ProcessingElement(machine=machine, leaf=leaf)
-    return component_verilog(cell, ProcessingElement.CELL) + vendor_verilog(leaf)
+    text = component_verilog(ProcessingElement(machine=machine, leaf=leaf), ProcessingElement.CELL)
+    if paired(machine):
+        products = PairedProducts(
+            array=machine.array, pe_bits=PE_BITS, act_bits=act_bits(machine), weight_bits=weight_bits(machine)
+        )
+        text += component_verilog(products, PairedProducts.CELL)
+    return text + vendor_verilog(leaf)
 
 
 def vendor_verilog(leaf: str) -> str:

@@ -60,6 +60,16 @@ def test_low_bit_weights_fill_more_lanes_of_the_same_words() -> None:
         ("rows = 4", 'rows = "4"', "array.rows must be of type int, not str ('4')"),
         ("rows = 4", "rows = true", "array.rows must be of type int, not bool (True)"),
         ("rows = 4", "rows = 4\nrow = 1", "unknown key array.row; allowed: acc_bits"),
+        (
+            "rows = 4",
+            'rows = 4\nmultiplier = "booth"',
+            "array.multiplier must be one of 'inferred', 'dsp', 'lut', 'pair'",
+        ),
+        (
+            "rows = 4",
+            'rows = 1\nmultiplier = "pair"',
+            "array.rows must be at least 2 where array.multiplier is 'pair'",
+        ),
         ("cols = 1\n", "", "missing key array.cols"),
         ("lanes = 1", "lanes = 8", "post.lanes must be at most array.rows (4), not 8"),
         ('name = "tiny"', 'name = "../tiny"', "name must be letters, digits"),

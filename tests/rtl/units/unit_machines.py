@@ -73,11 +73,11 @@ BROAD = replace(
 # The whole fetch FIFO is one burst.
 EAGER = replace(NARROW, name="eager", queues=QueueSpec(fetch_commands=4, fetch_burst=4))
 
-# Of the array and the core: all PE kinds, several lane sets a word and two POST lanes, vendor multipliers.
+# Of the array and the core: all PE kinds, several lane sets a word, two POST lanes, multipliers for two rows.
 PAIRED = replace(
     NARROW,
     name="paired",
-    array=replace(NARROW.array, acc_bits=24, pes=FULL.array.pes, multiplier="dsp"),
+    array=replace(NARROW.array, acc_bits=24, pes=FULL.array.pes, multiplier="pair"),
     post=PostSpec(lanes=2),
 )
 
