@@ -67,7 +67,7 @@ class Graph:
 
     name: str
     source: str
-    """The kind of file it was: onnx, qonnx, tflite, torch, zoo."""
+    """The kind of file it was: onnx, qonnx, tflite, torch, topology, zoo."""
     inputs: tuple[str, ...]
     """Without those that constants give."""
     outputs: tuple[str, ...]

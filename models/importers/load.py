@@ -12,7 +12,7 @@ from .model import CoreStep, Model
 
 __all__ = ["OWN", "SUFFIXES", "ZOO_NETWORKS", "load_model", "network_model", "zoo_names"]
 
-SUFFIXES = (".bw", ".onnx", ".tflite", ".pt2")
+SUFFIXES = (".bw", ".onnx", ".tflite", ".pt2", ".csv")
 """Of the files that are read."""
 ZOO_NETWORKS = {
     "resnet8-stack": "the shapes of MLPerf Tiny's ResNet-8 without its adds, int8, seeded weights",
@@ -24,7 +24,7 @@ OWN = "bw"
 
 
 def load_model(spec: str) -> Model:
-    """The model of a file (`.bw`, `.onnx`, `.tflite`, `.pt2`) or of `zoo:NAME`.
+    """The model of a file (`.bw`, `.onnx`, `.tflite`, `.pt2`, a topology's `.csv`) or of `zoo:NAME`.
 
     `zoo:NAME` has no weights (all are 0, and take no memory); `zoo:NAME@SEED` has seeded ones.
 
@@ -52,6 +52,10 @@ def load_model(spec: str) -> Model:
         from .torch_program import load_torch
 
         return _lowered(spec, load_torch(spec))
+    if suffix == ".csv":
+        from .topology import topology_model
+
+        return topology_model(spec)
     raise ValueError(
         f"{spec}: {suffix or 'a name without suffix'} is not read; MODEL is zoo:NAME or a file that ends in "
         f"{', '.join(SUFFIXES)}"
