@@ -110,9 +110,14 @@ class Folds:
     """Of one fold, whether it fills the array or not."""
 
     @property
+    def count(self) -> int:
+        """All folds: for one part of the columns after the other, those of the rows."""
+        return self.row_folds * self.col_folds
+
+    @property
     def cycles(self) -> int:
         """Of all folds, one after the other."""
-        return self.row_folds * self.col_folds * self.cycles_each
+        return self.count * self.cycles_each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,7 +234,7 @@ def closed_form(layer: TopologyLayer, array: SystolicArray, compat: Compat = Com
         method="closed form",
         cycles=cycles - (layer.groups if compat is Compat.SCALESIM else 0),
         macs=layer.groups * folds.pixels * weights,
-        folds=layer.groups * folds.row_folds * folds.col_folds,
+        folds=layer.groups * folds.count,
         ports=MappingProxyType(ports),
         buffer_bytes=in_bytes(ports, array),
         dram_bytes=in_bytes(dram, array),

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import IO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..models.topology import TopologyLayer
 from .systolic import (
@@ -24,12 +25,9 @@ from .systolic import (
     fold_layer,
     in_bytes,
 )
-from .systolic_kernel import COUNTS, touch
-from .systolic_steps import BLOCK_CYCLES, CycleBlock, Int64, picture_values, step_layer
+from .systolic_steps import BLOCK_CYCLES, COUNTS, CycleBlock, picture_values, step_layer
 
 __all__ = ["Buffers", "run_stepped"]
-
-_NEVER = -(1 << 62)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +98,8 @@ def run_stepped(
                 for operand in OPERANDS
             ]
         for block in step_layer(layer, array, compat, block_cycles=block_cycles):
-            cycles += block.counts.shape[0]
-            totals += block.counts.sum(0)
+            cycles += len(block.counts)
+            totals += block.counts.sum(0, dtype=np.int64)
             np.maximum(peaks, block.counts.max(0), out=peaks)
             if traffic is not None:
                 traffic.take(block)
@@ -134,6 +132,9 @@ class _Traffic:
     """DRAM traffic of a layer's streams: values that the buffers don't hold when they are needed."""
 
     def __init__(self, layer: TopologyLayer, array: SystolicArray, compat: Compat, buffers: Buffers) -> None:
+        from .fifo_kernel import NEVER, touch  # what needs no buffers needs no compiler
+
+        self._miss = touch
         folds = fold_layer(layer, array, compat)
         sizes = (
             picture_values(layer),
@@ -141,7 +142,7 @@ class _Traffic:
             folds.pixels * folds.filters,
         )
         self._capacity = [buffers.values(operand, array) for operand in OPERANDS]
-        self._entered = [np.full(layer.groups * size, _NEVER, np.int64) for size in sizes]
+        self._entered = [np.full(layer.groups * size, NEVER, np.int64) for size in sizes]
         self._misses = [0, 0, 0]
         self._again = 0
 
@@ -155,8 +156,10 @@ class _Traffic:
             missed = self._touch(2, block.ofmap[first:stop])
             self._again += missed * bool(grows[first])
 
-    def _touch(self, number: int, addresses: Int64) -> int:
-        missed = int(touch(addresses, self._entered[number], self._misses[number], self._capacity[number]))
+    def _touch(self, number: int, addresses: NDArray[np.int32]) -> int:
+        missed = int(
+            self._miss(addresses, self._entered[number], self._misses[number], self._capacity[number])
+        )
         self._misses[number] += missed
         return missed
 
