@@ -1,8 +1,8 @@
 """How fast the stepped systolic mode is, and in how much memory, beside SCALE-Sim 3.0.0's measured figures.
 
-Run it with `make bench` or `python benchmarks/systolic_speed.py`. Every cycle's port addresses and counts are
-made and totalled, on a 32 × 32 array, for a layer of each of ResNet-18's stages; times are the processor's, so
-that other work on the machine doesn't count. SCALE-Sim: about 4,200 cycles a second in 1.3 GB
+Run it with `make bench` or `python benchmarks/systolic_speed.py`. Every cycle's port addresses and counts
+are made and totalled, on a 32 × 32 array, for a layer of each of ResNet-18's stages; times are the
+processor's, so that other work on the machine doesn't count. SCALE-Sim: about 4,200 cycles a second in 1.3 GB
 (../shared/reference/README.md). Then the same with the DRAM traffic that buffers of 1 MiB each would miss.
 """
 

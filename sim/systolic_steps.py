@@ -22,7 +22,7 @@ from .systolic import Compat, Dataflow, Folds, SystolicArray, fold_layer
 __all__ = ["BLOCK_CYCLES", "COUNTS", "CycleBlock", "picture_values", "step_layer"]
 
 BLOCK_CYCLES = 4096
-"""Of a block, unless asked otherwise: the ports of a 32 × 32 array then fit a cache, and calls cost little."""
+"""Of a block, unless asked otherwise: a 32 × 32 array's ports then fit a cache, and calls cost little."""
 COUNTS = ("ifmap_reads", "filter_reads", "ofmap_writes", "ofmap_reads", "macs")
 """Columns of a block's counts."""
 

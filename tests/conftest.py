@@ -47,3 +47,12 @@ def shared_data() -> Path:
     if not _SHARED.is_dir():
         pytest.skip("../shared/data is absent: real data and networks are not part of the repository")
     return _SHARED
+
+
+@pytest.fixture(scope="session")
+def shared_reference() -> Path:
+    """The folder ../shared/reference beside the repository; skips where it is absent."""
+    folder = _SHARED.parent / "reference"
+    if not folder.is_dir():
+        pytest.skip("../shared/reference is absent: published figures are not part of the repository")
+    return folder
