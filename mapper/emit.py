@@ -52,7 +52,9 @@ class Emitter:
         param_of = {load.first: load for load in params.loads}
         assert set(param_of) <= {load.first for load in weights.loads}
         operands = {
-            load.first: list(self._transfers[steps[load.first].plan].activations(steps[load.first], load.slot))
+            load.first: list(
+                self._transfers[steps[load.first].plan].activations(steps[load.first], load.slot)
+            )
             for load in acts.loads
         }
         waits = self._tensor_waits(steps, acts.loads, operands)

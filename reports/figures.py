@@ -18,7 +18,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["PALETTE", "Point", "bars", "histograms", "pareto", "pareto_front", "stacked_bars", "timeline"]
+__all__ = [
+    "PALETTE",
+    "Point",
+    "bars",
+    "histograms",
+    "pareto",
+    "pareto_front",
+    "roofline",
+    "stacked_areas",
+    "stacked_bars",
+    "timeline",
+]
 
 PALETTE = (
     "#3b82c4",
@@ -212,6 +223,82 @@ def histograms(title: str, parts: Mapping[str, tuple[Sequence[float], Sequence[i
         axes.tick_params(colors=_INK, length=2, labelsize=7)
         axes.yaxis.set_visible(False)
         axes.locator_params(axis="x", nbins=3)
+    return _svg(figure, title)
+
+
+def stacked_areas(title: str, parts: Mapping[str, Sequence[float]], end: float, axis: str, unit: str) -> str:
+    """Values over a time, one area a name on top of another, as SVG; those that are always 0 are left out.
+
+    Args:
+        title: what the chart shows.
+        parts: a value for each of as many equal stretches of time.
+        end: of the time, which starts at 0.
+        axis, unit: what time and values are counted in.
+    """
+    shown = {name: values for name, values in parts.items() if any(values)}
+    figure, axes = _start(2.3)
+    count = max((len(values) for values in shown.values()), default=1)
+    edges = [end * place / count for place in range(count + 1)]
+    below = [0.0] * count
+    for number, (name, values) in enumerate(shown.items()):
+        above = [low + value for low, value in zip(below, values, strict=True)]
+        axes.fill_between(
+            edges,
+            [*below, below[-1]],
+            [*above, above[-1]],
+            step="post",
+            color=PALETTE[number % len(PALETTE)],
+            linewidth=0,
+            label=name,
+        )
+        below = above
+    axes.set_xlim(0, max(1, end))
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_formatter(_thousands)
+    axes.set_xlabel(axis, color=_INK)
+    axes.set_ylabel(unit, color=_INK)
+    if shown:
+        axes.legend(
+            loc="lower left", bbox_to_anchor=(0, 1.0), ncols=min(6, len(shown)), frameon=False,
+            labelcolor=_INK, handlelength=1, handleheight=1, columnspacing=1.2, borderaxespad=0,
+        )  # fmt: skip
+    return _svg(figure, title)
+
+
+def roofline(
+    title: str, layers: Sequence[tuple[str, float, float]], roofs: Sequence[float], slope: float
+) -> str:
+    """Layers by intensity and rate under their roofs, both axes logarithmic, as SVG.
+
+    Args:
+        title: what the chart shows.
+        layers: name, MACs a byte, MACs a cycle; at least one.
+        roofs: MACs a cycle that the array reaches at most, one for each PE kind.
+        slope: bytes a cycle that the memory gives at most.
+    """
+    figure, axes = _start(3.6)
+    axes.spines["left"].set_visible(True)
+    axes.spines["left"].set_color(_INK)
+    bends = [roof / slope for roof in roofs]
+    low = min(*(x for _, x, _ in layers), *bends) / 2
+    high = max(*(x for _, x, _ in layers), *bends) * 4
+    for roof, bend in zip(roofs, bends, strict=True):
+        axes.plot([low, bend, high], [low * slope, roof, roof], color=_INK, linewidth=0.8, alpha=0.6)
+        axes.annotate(
+            f"{_thousands(roof)} MACs a cycle", (high, roof), textcoords="offset points", xytext=(0, 3),
+            ha="right", color=_INK, fontsize=8,
+        )  # fmt: skip
+    for number, (name, x, y) in enumerate(layers):
+        axes.scatter([x], [y], color=PALETTE[number % len(PALETTE)], s=26, zorder=3)
+        label = name.replace("$", r"\$")  # no mathematics in names
+        axes.annotate(label, (x, y), textcoords="offset points", xytext=(5, -9), color=_INK, fontsize=8)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlim(low, high)
+    axes.xaxis.set_major_formatter(_thousands)
+    axes.yaxis.set_major_formatter(_thousands)
+    axes.set_xlabel("MACs a byte of the busier direction", color=_INK)
+    axes.set_ylabel("MACs a cycle", color=_INK)
     return _svg(figure, title)
 
 

@@ -198,6 +198,15 @@ def _traffic_blocks(value: Result, clock_hz: float) -> list[Block]:
         both = moved["read"] + moved["write"]
         rows.append((operand, amount(moved["read"]), amount(moved["write"]), rate(both / time)))
     both = read_total + write_total
+    cycles = value["total"]["cycles"]
+    length = cycles / max(1, *(len(parts) for parts in value["bandwidth"].values()))
+    over_time = figures.stacked_areas(
+        f"DRAM traffic of {value['network']} over time",
+        {name: [moved / length for moved in parts] for name, parts in value["bandwidth"].items()},
+        cycles,
+        "cycle",
+        "bytes a cycle",
+    )
     return [
         Heading(text="DRAM traffic"),
         Table(
@@ -206,7 +215,32 @@ def _traffic_blocks(value: Result, clock_hz: float) -> list[Block]:
             foot=("all", amount(read_total), amount(write_total), rate(both / time)),
             caption=f"Bytes of one image at the AXI port; bandwidth over {seconds(time)}.",
         ),
+        Figure(
+            svg=over_time,
+            caption=f"Bytes a cycle, reads and writes together, which have a channel of "
+            f"{value['roofline']['bytes_per_cycle']:g} each; spread evenly within a command (estimated).",
+        ),
     ]
+
+
+def _roofline_blocks(value: Result) -> list[Block]:
+    lines = value["roofline"]
+    placed = [layer for layer in lines["layers"] if layer["macs_per_byte"]]
+    if not placed:
+        return []
+    roofs = sorted({round(layer["peak_macs_per_cycle"], 6) for layer in placed})
+    chart = figures.roofline(
+        f"Roofline of {value['network']} on {value['machine']}",
+        [(layer["name"], layer["macs_per_byte"], layer["macs_per_cycle"]) for layer in placed],
+        roofs,
+        lines["bytes_per_cycle"],
+    )
+    caption = (
+        "Each layer under what memory (slope) and array (flat, by PE kind) allow. A layer below both waits "
+        "for something else: tiles that begin and end, lanes without work, units that wait for each other. "
+        "One above the slope was loaded while the layer before computed."
+    )
+    return [Heading(text="Roofline"), Figure(svg=chart, caption=caption)]
 
 
 def _energy_blocks(value: Result, rows_shown: bool) -> list[Block]:
@@ -261,6 +295,7 @@ def simulation_section(
     blocks += _time_blocks(value)
     blocks += _timeline_blocks(value)
     blocks += _traffic_blocks(value, clock_hz)
+    blocks += _roofline_blocks(value)
     blocks += _energy_blocks(value, rows_shown)
     return Section(title=title, blocks=blocks)
 

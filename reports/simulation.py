@@ -13,6 +13,7 @@ from ..models.network import Network
 from ..sim.cycle import simulate
 from ..sim.result import Result
 from .files import write_json
+from .roofline import roofline
 from .timeline import Span, merge_spans, trace_events
 
 __all__ = ["simulate_network", "simulate_program", "write_trace"]
@@ -47,6 +48,8 @@ def simulate_program(program: Program) -> tuple[Result, dict[str, Any]]:
         "clock_hz": machine.clock_hz,
         "node_nm": machine.node_nm,
         "spans": spans,
+        "bandwidth": {name: [round(part, 1) for part in parts] for name, parts in result.bandwidth.items()},
+        "roofline": roofline(result, machine),
     }
     return result, {**result.to_dict(), **extra}
 
@@ -74,6 +77,7 @@ def write_trace(path: str | Path, runs: Sequence[tuple[Program, Result]]) -> Pat
     """
     units: dict[str, list[tuple[int, int, int, str]]] = {}
     layers: list[str] = []
+    moved: list[tuple[float, dict[str, float]]] = []
     cycles = 0
     for program, result in runs:
         for unit, rows in result.timeline.items():
@@ -86,6 +90,10 @@ def write_trace(path: str | Path, runs: Sequence[tuple[Program, Result]]) -> Pat
                 )
                 for number, start, end in rows
             )
+        length = result.cycles / max(1, *(len(parts) for parts in result.bandwidth.values()))
+        for number, parts in enumerate(zip(*result.bandwidth.values(), strict=True)):
+            rates = (float(part) / length for part in parts)
+            moved.append((cycles + number * length, dict(zip(result.bandwidth, rates, strict=True))))
         layers += program.layers
         cycles += result.cycles
-    return write_json(path, trace_events(units, layers, runs[0][0].machine.clock_hz))
+    return write_json(path, trace_events(units, layers, runs[0][0].machine.clock_hz, moved))

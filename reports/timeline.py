@@ -29,7 +29,10 @@ def merge_spans(spans: Sequence[Span], gap: int) -> list[Span]:
 
 
 def trace_events(
-    units: Mapping[str, Sequence[tuple[int, int, int, str]]], layers: Sequence[str], clock_hz: float
+    units: Mapping[str, Sequence[tuple[int, int, int, str]]],
+    layers: Sequence[str],
+    clock_hz: float,
+    moved: Sequence[tuple[float, Mapping[str, float]]] = (),
 ) -> dict[str, Any]:
     """The run in the Trace Event format, for Perfetto or chrome://tracing.
 
@@ -37,6 +40,7 @@ def trace_events(
         units: for each unit its spans (start cycle, end cycle, layer number, command's name).
         layers: names of the layers.
         clock_hz: cycles a second; the trace's times are microseconds.
+        moved: from a cycle on, bytes a cycle by operand, drawn as a counter.
     """
     events: list[dict[str, Any]] = []
     scale = 1e6 / clock_hz
@@ -56,4 +60,8 @@ def trace_events(
                     "args": {"layer": layers[layer], "start_cycle": start, "end_cycle": end},
                 }
             )
+    for cycle, rates in moved:
+        events.append(
+            {"name": "DRAM bytes a cycle", "ph": "C", "pid": 0, "ts": cycle * scale, "args": dict(rates)}
+        )
     return {"traceEvents": events, "displayTimeUnit": "ns"}

@@ -14,6 +14,7 @@ from ..mapper.isa import Opcode, Unit
 from ..mapper.machine import MemoryTiming
 from ..mapper.pe import PeKind
 from ..mapper.program import Program
+from .bandwidth import spread
 from .energy import COMPONENTS, PRODUCTS, load_energy_table, prices
 from .events import MEMORIES, OPERANDS, Events, count_events
 from .result import LayerResult, Moved, Result
@@ -23,6 +24,8 @@ from .timing import Timing, time_program, units_of
 __all__ = ["simulate"]
 
 FIDELITY = "rtl-exact"
+STRETCHES = 200
+"""Of a run, for its bandwidth over time."""
 
 
 def _version() -> str:
@@ -82,6 +85,13 @@ def _timeline(timing: Timing) -> dict[str, NDArray[np.int64]]:
         mine = np.flatnonzero(units == unit)
         spans[unit.name.lower()] = np.stack([mine, timing.start[mine], timing.end[mine]], axis=1)
     return spans
+
+
+def _bandwidth(timing: Timing, events: Events) -> dict[str, NDArray[np.float64]]:
+    moved = events.dram_read + events.dram_write
+    start = np.maximum(np.maximum(timing.start, timing.dispatch), 0)  # END starts nowhere
+    parts = spread(start, np.maximum(timing.end, start) + 1, moved, timing.cycles, STRETCHES)
+    return {name: parts[:, i] for i, name in enumerate(OPERANDS)}
 
 
 def simulate(
@@ -147,6 +157,7 @@ def simulate(
         energy_rows=rows,
         provenance=_provenance(program, memory),
         timeline=_timeline(timing),
+        bandwidth=_bandwidth(timing, events),
     )
 
 

@@ -80,6 +80,8 @@ class Result:
     provenance: Mapping[str, Any]
     timeline: Mapping[str, NDArray[np.int64]] = field(default_factory=dict, compare=False)
     """For units load, exec, store: (commands, 3) of command number, first and last cycle."""
+    bandwidth: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, compare=False)
+    """Bytes at the port by operand in equal stretches of the run; see `bandwidth.spread`."""
 
     @property
     def macs(self) -> int:

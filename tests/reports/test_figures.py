@@ -19,6 +19,12 @@ POINTS = [
     figures.Point(name="fast", series="b", cost=1.0, merit=0.90),
     figures.Point(name="worse", series="b", cost=1.0, merit=0.80),
 ]
+CHARTS["areas"] = lambda: figures.stacked_areas(
+    "Over time", {"weights": [1, 2], "x": [0, 0]}, 10, "cycle", "bytes"
+)
+CHARTS["roofline"] = lambda: figures.roofline(
+    "Roofline", [("conv1", 9.0, 3.0), ("fc", 0.5, 1.0)], [4, 16], 2.0
+)
 CHARTS["pareto"] = lambda: figures.pareto("Accuracy", POINTS, "time", "accuracy", str)
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -47,6 +47,13 @@ SIMULATE: dict[str, Any] = {
         }
     ],
     "spans": {"load": [[0, 500, 0]], "exec": [[400, 1900, 0]], "store": [[1900, 2000, 0]]},
+    "bandwidth": {"weights": [80.0, 0.0], "outputs": [0.0, 40.0]},
+    "roofline": {
+        "bytes_per_cycle": 8.0,
+        "layers": [
+            {"name": "conv1", "macs_per_byte": 20.0, "macs_per_cycle": 9.0, "peak_macs_per_cycle": 16.0}
+        ],
+    },
 }
 VERIFY: dict[str, Any] = {
     "kind": "verify",

@@ -25,3 +25,10 @@ def test_a_traces_times_are_microseconds() -> None:
     (event,) = [event for event in trace["traceEvents"] if event["ph"] == "X"]
     assert (event["ts"], event["dur"]) == pytest.approx((1.0, 0.5))  # 100 and 50 cycles of 10 ns
     assert (event["name"], event["cat"]) == ("LOAD", "conv1")
+
+
+def test_bytes_over_time_are_a_counter_of_the_trace() -> None:
+    trace = trace_events({}, [], 100e6, [(0.0, {"weights": 8.0}), (50.0, {"weights": 0.5})])
+    counters = [event for event in trace["traceEvents"] if event["ph"] == "C"]
+    assert [event["ts"] for event in counters] == pytest.approx([0.0, 0.5])
+    assert [event["args"] for event in counters] == [{"weights": 8.0}, {"weights": 0.5}]
