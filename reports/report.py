@@ -42,7 +42,13 @@ def clock_of(value: Result, costs: Sequence[Result]) -> tuple[float, str]:
     return nominal, f"the machine's {nominal / 1e6:g} MHz"
 
 
-def _verdict(verifications: Sequence[Result]) -> dict[str, Any] | None:
+def _verdict(verifications: Sequence[Result], frameworks: Sequence[Result]) -> dict[str, Any] | None:
+    if frameworks and (not verifications or not all(value["agrees"] for value in frameworks)):
+        words = [
+            f"{value['network']} {'agrees with' if value['agrees'] else 'differs from'} {value['framework']}"
+            for value in frameworks
+        ]
+        return {"good": all(value["agrees"] for value in frameworks), "text": f"{'; '.join(words)}."}
     if not verifications:
         return None
     cases = sum(value["cases"] for value in verifications)
@@ -100,6 +106,7 @@ def _build_page(results: Sequence[Result]) -> Page:
     checks = [part for part in parts if part["kind"] == "verify"]
     demos = [result for result in results if result["kind"] == "demo"]
     infos = [part for part in parts if part["kind"] == "info"]
+    frameworks = [part for part in parts if part["kind"] == "against"]
 
     facts: list[Mapping[str, str]] = []
     body: list[Section] = []
@@ -116,6 +123,7 @@ def _build_page(results: Sequence[Result]) -> Page:
         body.append(machines_section(demo["machines"]))
     body += [info_section(value) for value in infos]
     body += [sections.verification_section(check) for check in checks]
+    body += [sections.against_section(value) for value in frameworks]
     for number, run in enumerate(runs):
         clock, words = clock_of(run, costs)
         title = f"{run['network']} on {run['machine']}"
@@ -127,12 +135,12 @@ def _build_page(results: Sequence[Result]) -> Page:
         if result.get("provenance"):
             body.append(sections.provenance_section(result["provenance"]))
 
-    first = runs[0] if runs else (checks + costs + infos)[0]
-    names = [str(first[key]) for key in ("network", "machine", "target") if first.get(key)]
+    first = runs[0] if runs else (checks + costs + infos + frameworks)[0]
+    names = [str(first[key]) for key in ("network", "machine", "target", "framework") if first.get(key)]
     return Page(
         title=demos[0]["title"] if demos else " on ".join(names[:2]),
         subtitle=demos[0]["subtitle"] if demos else "Bitwright report",
-        verdict=_verdict(checks),
+        verdict=_verdict(checks, frameworks),
         facts=facts,
         sections=body,
     )

@@ -11,6 +11,7 @@ from .units import amount, energy, percent, rate, seconds, size
 
 __all__ = [
     "accuracy_section",
+    "against_section",
     "cost_fact",
     "cost_section",
     "phase_section",
@@ -117,6 +118,38 @@ def verification_section(verify: Result) -> Section:
         blocks.append(Heading(text="Differences"))
         blocks.extend(Text(text=line) for line in verify["failures"][:20])
     return Section(title="Verification", blocks=blocks)
+
+
+def against_section(value: Result) -> Section:
+    """How the reference's values differ from those of the framework that a model's file was made for."""
+    rows = []
+    for row in value["values"]:
+        if "reason" in row:
+            rows.append((row["value"], row["reason"], "", "", "no"))
+            continue
+        rows.append(
+            (
+                row["value"],
+                f"{amount(row['values_differing'])} of {amount(row['values'])}",
+                f"{row['largest_difference']:g}",
+                amount(row["largest_ulp"]) if "largest_ulp" in row else "",
+                "yes" if row["agrees"] else "no",
+            )
+        )
+    return Section(
+        title=f"{value['network']} in {value['framework']}",
+        blocks=[
+            Text(
+                text=f"The same {amount(value['cases'])} images through the integer reference and through "
+                f"{value['framework']}, whose values are compared wherever it shows them."
+            ),
+            Table(
+                heads=("value", "differ", "largest difference", "units in the last place", "agrees"),
+                rows=rows,
+            ),
+            *(Text(text=line) for line in value["failures"][:20]),
+        ],
+    )
 
 
 def _layer_parts(layers: Sequence[Result], causes: Sequence[str]) -> dict[str, list[float]]:

@@ -14,6 +14,8 @@ __all__ = ["OWN", "SUFFIXES", "ZOO_NETWORKS", "load_model", "network_model", "zo
 
 SUFFIXES = (".bw", ".onnx", ".tflite", ".pt2", ".csv")
 """Of the files that are read."""
+WEIGHTS = (".safetensors", ".npz")
+"""Of the files that hold weights alone."""
 ZOO_NETWORKS = {
     "resnet8-stack": "the shapes of MLPerf Tiny's ResNet-8 without its adds, int8, seeded weights",
     "random-N": "a random network of seed N",
@@ -26,7 +28,8 @@ OWN = "bw"
 def load_model(spec: str) -> Model:
     """The model of a file (`.bw`, `.onnx`, `.tflite`, `.pt2`, a topology's `.csv`) or of `zoo:NAME`.
 
-    `zoo:NAME` has no weights (all are 0, and take no memory); `zoo:NAME@SEED` has seeded ones.
+    `zoo:NAME` has no weights (all are 0, and take no memory); `zoo:NAME@SEED` has seeded ones, and
+    `zoo:NAME@FILE` those of a `.safetensors` or `.npz` file.
 
     Raises:
         ImportModelError: a damaged file, or one that needs what isn't supported; names file, node, reason.
@@ -88,16 +91,21 @@ def _zoo(spec: str) -> Model:
         from ..zoo import random_network
 
         return network_model(random_network(int(numbered[1])))
-    from ..architectures import ARCHITECTURES, architecture
+    from ..architectures import ARCHITECTURES, architecture, load_weights
     from .quantised import lower_graph
 
-    plain, at, seed = name.partition("@")
+    plain, at, weights = name.partition("@")
     if plain not in ARCHITECTURES:
         known = ", ".join(f"zoo:{known}" for known in zoo_names())
         raise ValueError(f"{spec:.100}: no such network in the zoo; there are {known}")
-    if at and not re.fullmatch(r"\d{1,9}", seed):
-        raise ValueError(f"{spec:.100}: after @ comes the seed of the weights, a whole number")
-    return lower_graph(architecture(plain, seed=int(seed) if at else None))
+    if Path(weights).suffix.lower() in WEIGHTS:
+        return _lowered(spec, load_weights(architecture(plain), weights))
+    if at and not re.fullmatch(r"\d{1,9}", weights):
+        raise ValueError(
+            f"{spec:.100}: after @ comes the seed of the weights, a whole number, or a file of weights, "
+            f"{' or '.join(WEIGHTS)}"
+        )
+    return lower_graph(architecture(plain, seed=int(weights) if at else None))
 
 
 def zoo_names() -> tuple[str, ...]:

@@ -39,11 +39,22 @@ def test_the_zoo_gives_networks_and_architectures_by_name() -> None:
     assert isinstance(step, HostStep)
 
 
+def test_weights_of_a_zoo_network_come_from_a_file(tmp_path: Path) -> None:
+    seeded = load_model("zoo:lenet5@3").graph.constants
+    named = {name: values for name, values in seeded.items() if name.endswith((".weight", ".bias"))}
+    path = tmp_path / "lenet5.npz"
+    np.savez(path, **named)
+    loaded = load_model(f"zoo:lenet5@{path}").graph.constants
+    assert named
+    assert all(np.array_equal(loaded[name], values) for name, values in named.items())
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
         ("zoo:nothing", "no such network in the zoo; there are zoo:resnet8-stack, zoo:random-N, zoo:alexnet"),
         ("zoo:alexnet@", "after @ comes the seed"),
+        ("zoo:lenet5@nowhere.npz", r"nowhere\.npz: No such file"),
         ("model.pb", r"model\.pb: \.pb is not read; MODEL is zoo:NAME or a file that ends in \.bw, \.onnx"),
         ("model", "a name without suffix is not read"),
     ],

@@ -149,6 +149,33 @@ def test_a_difference_turns_the_verdict() -> None:
     assert "cycles differ by up to 7" in page.verdict["text"]
 
 
+def test_a_run_beside_a_framework_has_its_verdict_and_its_values() -> None:
+    row = {
+        "value": "fc",
+        "values": 40,
+        "values_differing": 3,
+        "largest_difference": 1.0,
+        "images_differing": 2,
+    }
+    value = {
+        "kind": "against",
+        "agrees": False,
+        "network": "net",
+        "framework": "litert",
+        "cases": 4,
+        "values": [
+            {**row, "agrees": False},
+            {"value": "y", "reason": "shape (1, 2), theirs (2, 1)", "agrees": False},
+        ],
+        "failures": ["fc: 3 of 40 values differ, by at most 1"],
+    }
+    text = render_report([value])
+    assert "net differs from litert." in text
+    for words in ("3 of 40", "shape (1, 2), theirs (2, 1)", "fc: 3 of 40 values differ, by at most 1"):
+        assert words in text
+    assert "net agrees with litert." in render_report([{**value, "agrees": True}])
+
+
 def test_without_a_check_nothing_is_called_verified() -> None:
     assert build_page([SIMULATE]).verdict is None
 
