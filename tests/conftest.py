@@ -56,3 +56,9 @@ def shared_reference() -> Path:
     if not folder.is_dir():
         pytest.skip("../shared/reference is absent: published figures are not part of the repository")
     return folder
+
+
+@pytest.fixture(scope="session")
+def dram_twin() -> ModuleType:
+    """tests/sim/dram_twin.py: a cycle-by-cycle DRAM controller that keeps every command it ever gave."""
+    return importlib.import_module("dram_twin")
