@@ -6,13 +6,13 @@ the range instead of sticking to its ends.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .formats import FormatKind
+from .formats import Format, FormatKind
 from .layers import Conv, Linear, Thresholds
 from .network import Network, Tensor
 from .numerics import Rounding
@@ -33,7 +33,7 @@ FORMATS = (
 """Formats of (weights, activations) that a layer of a random network may have."""
 
 
-def resnet8_stack(seed: int = 0) -> Network:
+def resnet8_stack(seed: int = 0, *, weights: str = "int8") -> Network:
     """An int8 stack with the convolution shapes of MLPerf Tiny's ResNet-8 for 32×32×3 images.
 
     Seven 3×3 convolutions (3 × 16 channels at 32×32, 2 × 32 at 16×16, 2 × 64 at 8×8; stride 2 where the
@@ -41,12 +41,20 @@ def resnet8_stack(seed: int = 0) -> Network:
     A plain stack: ResNet-8's residual adds and their 1×1 convolutions are left out, and its global
     average pool is a max pool. Weights are random, not trained, from `seed`.
 
+    Args:
+        seed: of the weights.
+        weights: int8, ternary or binary, of all convolutions but the first; the linear layer keeps int8, too.
+
+    Raises:
+        ValueError: another format of weights.
     Source of the shapes: Banbury et al. 2021, MLPerf Tiny Benchmark, image classification.
     """
+    if weights not in _OF_GAUSSIAN:
+        raise ValueError(f"weights must be one of {', '.join(_OF_GAUSSIAN)}, not {weights!r}")
     rng = np.random.default_rng([seed, 8])
     batch = rng.integers(-128, 128, (4, 3, 32, 32), dtype=np.int8)
     source = Tensor(name="input", shape=(3, 32, 32), fmt=INT8, scale=1.0 / 128)
-    stack = Stack("resnet8_stack", rng, source, batch)
+    stack = Stack("resnet8_stack" if weights == "int8" else f"resnet8_stack_{weights}", rng, source, batch)
     plan = [(16, 1), (16, 1), (16, 1), (32, 2), (32, 1), (64, 2), (64, 1)]
     for number, (channels, stride) in enumerate(plan, 1):
         depth = stack.last.shape[0]
@@ -58,9 +66,11 @@ def resnet8_stack(seed: int = 0) -> Network:
             stride=(stride, stride),
             padding=(1, 1, 1, 1) if stride == 1 else (0, 0, 1, 1),
         )
+        fmt = "int8" if number == 1 else weights
+        values = _OF_GAUSSIAN[fmt](_gaussian(rng, (channels, depth, 3, 3)))
         stack.requantize(
             name,
-            stack.sums(layer, _gaussian(rng, (channels, depth, 3, 3))),
+            stack.sums(layer, values, Format.parse(fmt)),
             bias_of=name,
             rounding=Rounding.TFLITE_DOUBLE,
             zero_point=-128,
@@ -91,6 +101,24 @@ def _gaussian(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.in
     real = rng.standard_normal(shape).reshape(shape[0], -1)
     scaled = np.rint(real / np.abs(real).max(axis=1, keepdims=True) * 127)
     return np.asarray(scaled.reshape(shape), np.int8)
+
+
+def _signs(weights: NDArray[np.int8]) -> NDArray[np.int8]:
+    return np.where(weights < 0, -1, 1).astype(np.int8)
+
+
+def _trits(weights: NDArray[np.int8]) -> NDArray[np.int8]:
+    """−1, 0 and 1, zero below 0.7 of the mean magnitude (Li and Liu 2016, ternary weight networks)."""
+    magnitude = np.abs(weights.astype(np.int16))
+    return (_signs(weights) * (magnitude > 0.7 * magnitude.mean())).astype(np.int8)
+
+
+_OF_GAUSSIAN: Mapping[str, Callable[[NDArray[np.int8]], NDArray[np.int8]]] = {
+    "int8": lambda weights: weights,
+    "ternary": _trits,
+    "binary": _signs,
+}
+"""Weights of each format from bell-shaped ones."""
 
 
 def random_input(network: Network, seed: int, batch: int = 1) -> NDArray[Any]:

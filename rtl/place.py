@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from .fpga import Placer
-from .toolchain import Progress, ToolError, cache_folder, package_version, run_tool, silent
+from .toolchain import (
+    Progress,
+    ToolError,
+    cache_folder,
+    one_at_a_time,
+    package_version,
+    run_tool,
+    silent,
+)
 from .yosys import keep_text
 
 __all__ = ["Placement", "ResourceUse", "SlowestPath", "place"]
@@ -86,12 +94,20 @@ def place(
     known = _read(kept)
     if known is not None:
         return known
+    with one_at_a_time(kept):
+        return _read(kept) or _run(netlist, placer, command, seed, kept, progress)
+
+
+def _run(
+    netlist: bytes, placer: Placer, command: list[str], seed: int, kept: Path, progress: Progress
+) -> Placement:
+    """What nextpnr makes of it, put where it is kept."""
     with tempfile.TemporaryDirectory(prefix="bitwright-") as name:
         folder = Path(name)
         # Relative names: the tool is WebAssembly and sees another /tmp.
         (folder / "netlist.json").write_bytes(gzip.decompress(netlist))
         progress(f"placing and routing on {placer.part} with nextpnr, seed {seed}")
-        module = package.replace("-", "_")
+        module = placer.package.replace("-", "_")
         try:
             log = run_tool([sys.executable, "-c", _RUN_NEXTPNR, module, *command], cwd=folder)
         except ToolError as fault:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import importlib.metadata
 import importlib.util
@@ -9,7 +10,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,7 @@ __all__ = [
     "compiler",
     "doctor",
     "make_command",
+    "one_at_a_time",
     "package_version",
     "run_tool",
     "silent",
@@ -130,6 +133,22 @@ def cache_folder(part: str) -> Path:
             f"the cache folder {folder} can't be made ({fault.strerror}): name another with BITWRIGHT_CACHE"
         ) from None
     return folder
+
+
+@contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Lets one process or thread at a time make what `path` names; the others wait for it.
+
+    A holder that dies lets go. Where the file system has no locks, nobody waits.
+    """
+    name = path.with_name(f"{path.name}.lock")
+    with name.open("w") as lock:
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            name.unlink(missing_ok=True)  # who waits for this file finds the thing made
 
 
 def package_version(distribution: str) -> str:

@@ -19,6 +19,7 @@ from .toolchain import (
     cocotb_source,
     compiler,
     make_command,
+    one_at_a_time,
     package_version,
     run_tool,
     silent,
@@ -76,7 +77,7 @@ def verilate(
         ToolError: Verilator or the C++ compiler is missing or rejects the sources.
         ValueError: a name is no plain identifier.
 
-    Two processes may build the same thing at once: both builds are alike, the first to finish stays.
+    Of processes that ask for the same thing at once, one builds and the others wait.
     """
     check_name(top, "top")
     flags = verilator_flags(top, main, parameters or {}, trace=trace)
@@ -85,11 +86,19 @@ def verilate(
     executable = folder / EXECUTABLE
     if executable.is_file():
         return executable
+    with one_at_a_time(folder):
+        if not executable.is_file():
+            progress(f"building a simulator of {top} with Verilator")
+            _build_into(folder, sources, flags, main, top, trace)
+    return executable
 
-    progress(f"building a simulator of {top} with Verilator")
+
+def _build_into(
+    folder: Path, sources: Mapping[str, str], flags: list[str], main: Main, top: str, trace: bool
+) -> None:
     # Built apart from the cache: make can't work in a folder whose path has spaces.
     scratch = Path(tempfile.mkdtemp(prefix="bitwright-"))
-    finished = Path(tempfile.mkdtemp(prefix=f"{key[:12]}-", dir=folder.parent))
+    finished = Path(tempfile.mkdtemp(prefix=f"{folder.name[:12]}-", dir=folder.parent))
     try:
         _build(sources, flags, main, scratch, trace)
         shutil.move(scratch / "objects" / EXECUTABLE, finished / EXECUTABLE)
@@ -98,12 +107,11 @@ def verilate(
         try:
             finished.rename(folder)
         except OSError:
-            if not executable.is_file():  # not the race that was meant
+            if not (folder / EXECUTABLE).is_file():  # without locks, another may have been first
                 raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.rmtree(finished, ignore_errors=True)
-    return executable
 
 
 def _key(sources: Mapping[str, str], flags: list[str], main: Main) -> str:

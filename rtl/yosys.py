@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from .fpga import Recipe, Target
-from .toolchain import Progress, ToolError, cache_folder, package_version, run_tool, silent
+from .toolchain import (
+    Progress,
+    ToolError,
+    cache_folder,
+    one_at_a_time,
+    package_version,
+    run_tool,
+    silent,
+)
 
 __all__ = ["ATTRIBUTION", "Synthesis", "keep_text", "run_yosys", "synthesis_script", "synthesise_counts"]
 
@@ -95,6 +103,22 @@ def synthesise_counts(
     known = _read_synthesis(recipe.name, counts, netlist)
     if known is not None:
         return known
+    with one_at_a_time(counts):
+        known = _read_synthesis(recipe.name, counts, netlist)
+        return known or _synthesise(verilog, script, top, part, recipe, counts, netlist, progress)
+
+
+def _synthesise(
+    verilog: str,
+    script: str,
+    top: str,
+    part: Target,
+    recipe: Recipe,
+    counts: Path,
+    netlist: Path,
+    progress: Progress,
+) -> Synthesis:
+    """What Yosys makes of it, put where it is kept."""
     with tempfile.TemporaryDirectory(prefix="bitwright-") as name:
         scratch = Path(name)
         (scratch / "design.v").write_text(verilog, encoding="utf-8")
