@@ -18,6 +18,7 @@ from bitwright.models.zoo import resnet8_stack
 from bitwright.rtl.cost import synthesise_unit
 from bitwright.rtl.pe import ProcessingElement
 from bitwright.sim.cycle import simulate
+from matplotlib import pyplot
 
 Design = namedtuple("Design", "milliseconds microjoules luts name")
 FORMATS = ("int8", "ternary", "binary")
@@ -45,11 +46,8 @@ def design(weights, settings):
     return Design(1e3 * result.cycles / machine.clock_hz, result.total_energy_pj / 1e6, luts, name)
 
 
-def beaten(one, others):
-    return any(
-        other[:3] != one[:3] and all(a <= b for a, b in zip(other[:3], one[:3], strict=True))
-        for other in others
-    )
+def beats(other, one):
+    return other[:3] != one[:3] and all(a <= b for a, b in zip(other[:3], one[:3], strict=True))
 
 
 def main():
@@ -62,16 +60,13 @@ def main():
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:  # one process a CPU
         tried = [pool.map(functools.partial(design, form), cores) for form in FORMATS]
         designs = sorted(one for form in tried for one in form if one is not None)
-    best = [one for one in designs if not beaten(one, designs)]
+    best = [one for one in designs if not any(beats(other, one) for other in designs)]
     print(f"{len(designs)} designs, {len(best)} of them beaten by none; LUTs are an estimate")
     for one in best:
         print(f"{one.milliseconds:8.3f} ms {one.microjoules:8.1f} µJ {one.luts:8} LUT6  {one.name}")
 
-    from matplotlib import pyplot
-
     pyplot.scatter([d.luts for d in designs], [d.milliseconds for d in designs], s=9, c="lightgrey")
-    energies = [d.microjoules for d in best]
-    pyplot.scatter([d.luts for d in best], [d.milliseconds for d in best], c=energies)
+    pyplot.scatter([d.luts for d in best], [d.milliseconds for d in best], c=[d.microjoules for d in best])
     pyplot.colorbar(label="event energy, µJ an image")
     pyplot.gca().set(xlabel="LUT6 of the PEs (estimated)", ylabel="ms an image")
     pyplot.savefig(given.output)
