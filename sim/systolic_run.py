@@ -104,8 +104,8 @@ def run_stepped(
             if traffic is not None:
                 traffic.take(block)
             numbers = np.arange(block.first_cycle, cycles)[:, None]
-            for file, ports in zip(files, (block.ifmap, block.filters, block.ofmap), strict=False):
-                np.savetxt(file, np.hstack([numbers, ports]), fmt="%d", delimiter=",")
+            for file, carried in zip(files, (block.ifmap, block.filters, block.ofmap), strict=False):
+                np.savetxt(file, np.hstack([numbers, carried]), fmt="%d", delimiter=",")
     count = dict(zip(COUNTS, totals.tolist(), strict=True))
     ports = {
         "ifmap": Accesses(reads=count["ifmap_reads"], writes=0),

@@ -196,6 +196,8 @@ class _Ports:
             self._out = self._tiles(filters, cols, folds.col_folds)
             self._out_rows = self._tiles(first_result, rows, folds.row_folds)
             return
+        moving: NDArray[np.integer]
+        held_rows: NDArray[np.integer]
         if self._inputs_held:
             moving, over_time = weight, first_weight
             held, held_rows = addresses.pixel + picture, addresses.window
