@@ -29,6 +29,9 @@ from .systolic_steps import BLOCK_CYCLES, COUNTS, CycleBlock, picture_values, st
 
 __all__ = ["Buffers", "run_stepped"]
 
+_MOST_VALUES = 1 << 25
+"""Of one operand; each takes 8 bytes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Buffers:
@@ -141,6 +144,12 @@ class _Traffic:
             folds.window * folds.filters,
             folds.pixels * folds.filters,
         )
+        for operand, size in zip(OPERANDS, sizes, strict=True):
+            if size * layer.groups > _MOST_VALUES:
+                raise ValueError(
+                    f"layer {layer.name!r:.80}: buffers are followed for at most {_MOST_VALUES} values of an "
+                    f"operand, not {size * layer.groups} of {operand}: leave them out"
+                )
         self._capacity = [buffers.values(operand, array) for operand in OPERANDS]
         self._entered = [np.full(layer.groups * size, NEVER, np.int64) for size in sizes]
         self._misses = [0, 0, 0]

@@ -183,27 +183,28 @@ class _Ports:
         self._bottom_first = compat is Compat.SCALESIM
         self._known: dict[tuple[int, int, bool], Int32] = {}
         picture = 0 if addresses.inside is not None else group * addresses.picture
-        weight = np.arange(folds.window)
-        filters = np.arange(folds.filters)
-        first_weight = (filters + group * folds.filters) * folds.window
-        first_result = np.arange(folds.pixels) * folds.filters + group * folds.pixels * folds.filters
+        # Parts of addresses; a group's offset stands in one of the two.
+        pixel: Int32 = addresses.pixel + np.int32(picture)
+        weight: Int32 = np.arange(folds.window, dtype=np.int32)
+        filters: Int32 = np.arange(folds.filters, dtype=np.int32)
+        first_weight: Int32 = (filters + group * folds.filters) * folds.window
+        results = np.arange(folds.pixels, dtype=np.int32)
+        first_result: Int32 = (results + group * folds.pixels) * folds.filters
         rows, cols, steps = array.rows, array.cols, folds.cycles_each
         if self._sums_stay:
-            self._across = self._tiles(addresses.pixel + picture, rows, folds.row_folds)
+            self._across = self._tiles(pixel, rows, folds.row_folds)
             self._across_series = _series(addresses.window, rows, 0, steps)
             self._down = self._tiles(first_weight, cols, folds.col_folds)
             self._down_series = _series(weight, cols, 0, steps)
             self._out = self._tiles(filters, cols, folds.col_folds)
             self._out_rows = self._tiles(first_result, rows, folds.row_folds)
             return
-        moving: NDArray[np.integer]
-        held_rows: NDArray[np.integer]
         if self._inputs_held:
             moving, over_time = weight, first_weight
-            held, held_rows = addresses.pixel + picture, addresses.window
+            held, held_rows = pixel, addresses.window
             out, out_series = first_result, filters
         else:
-            moving, over_time = addresses.window, addresses.pixel + picture
+            moving, over_time = addresses.window, pixel
             held, held_rows = first_weight, weight
             out, out_series = filters, first_result
         self._across = self._tiles(moving, rows, folds.row_folds)
@@ -214,7 +215,7 @@ class _Ports:
         self._out_series = _series(out_series, cols, 2 * rows - 1, steps)
 
     @staticmethod
-    def _tiles(parts: NDArray[np.integer], side: int, folds: int) -> Int32:
+    def _tiles(parts: Int32, side: int, folds: int) -> Int32:
         """Shape (folds, side): each fold's part of an array, idle where it ends before the fold does."""
         tiles = np.full(folds * side, _IDLE, np.int32)
         tiles[: parts.size] = parts
@@ -315,7 +316,7 @@ def _carried(t: NDArray[np.int64], length: int, ports: int) -> NDArray[np.int64]
     return found.clip(0)
 
 
-def _series(parts: NDArray[np.integer], ports: int, lead: int, cycles: int) -> Int32:
+def _series(parts: Int32, ports: int, lead: int, cycles: int) -> Int32:
     """A stream's series with idle cycles before its first value, `lead` cycles late, and after its last."""
     series = np.full(ports - 1 + cycles, _IDLE, np.int32)
     series[ports - 1 + lead : ports - 1 + lead + parts.size] = parts

@@ -223,6 +223,15 @@ def change_bw(data: bytes, rng: Random) -> bytes:
     return prefix.pack(magic, version, len(header), len(arrays), digest) + header + arrays
 
 
+def change_cell(data: bytes, rng: Random) -> bytes:
+    """A table of text with one of its cells set to another number or text."""
+    rows = [line.split(",") for line in data.decode().split("\n")]
+    cells = _pick(rng, rows)
+    values = (*HUGE, *FLOATS, *TEXTS, "1:1", "2:4", "\u0663", "1e3", "0x10", "+1", " 7 ", "1_000")
+    cells[int(rng.integers(len(cells)))] = str(_pick(rng, values))
+    return "\n".join(",".join(row) for row in rows).encode("utf-8", "surrogateescape")
+
+
 def _any_bytes(data: bytes, rng: Random) -> bytes:
     return _pick(rng, (truncate, flip_bits, flip_bits, overwrite, splice))(data, rng)
 
@@ -233,6 +242,7 @@ _STRUCTURE: dict[str, Damage] = {
     ".pt2": change_archive,
     ".npz": change_archive,
     ".bw": change_bw,
+    ".csv": change_cell,
 }
 
 

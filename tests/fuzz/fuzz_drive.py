@@ -42,6 +42,7 @@ _NEEDED = (
     "bitwright.models.importers.onnx_file",
     "bitwright.models.importers.quantised",
     "bitwright.models.importers.tflite_model",
+    "bitwright.models.importers.topology",
     "bitwright.models.importers.torch_program",
     "bitwright.models.zoo",
     "bitwright.reports.inputs",

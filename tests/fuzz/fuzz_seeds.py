@@ -24,6 +24,11 @@ def seed_files(folder: Path, *, torch_file: bool = True) -> list[Path]:
     for number in (1, 5):
         random_network(number).save(folder / f"random-{number}.bw")
     _images(folder / "images.npz")
+    (folder / "gemm.csv").write_text("Layer, M, N, K,\nqkv, 128, 768, 256,\nout, 128, 256, 256,\n")
+    (folder / "conv.csv").write_text(
+        "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides,\n"
+        "Conv1, 64, 64, 7, 7, 3, 16, 2,\nDPConv, 30, 30, 3, 3, 16, 1, 1, 1:1,\nFC, 1, 1, 1, 1, 64, 10, 1,\n"
+    )
     _float_onnx(folder / "float.onnx")
     qdq_onnx(folder / "qdq.onnx")
     _qonnx(folder / "quant.onnx")

@@ -27,7 +27,7 @@ def test_damaged_files_of_every_kind_are_read_or_refused(tmp_path: Path) -> None
     reply = subprocess.run(command, capture_output=True, text=True, check=False)
     assert reply.returncode == 0, reply.stdout + reply.stderr
     assert "42 damaged files, 0 faults" in reply.stdout
-    for kind in ("bw", "npz", "onnx", "pt2", "qonnx"):
+    for kind in ("bw", "csv", "npz", "onnx", "pt2", "qonnx"):
         assert f"{kind}: " in reply.stdout
 
 

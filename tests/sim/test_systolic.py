@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import random
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from bitwright.models.topology import TopologyLayer
+from bitwright.models.topology import Topology, TopologyLayer
 from bitwright.sim.fifo_kernel import NEVER, touch
 from bitwright.sim.systolic import Compat, Dataflow, SystolicArray, closed_form
+from bitwright.sim.systolic_network import run_topology
 from bitwright.sim.systolic_run import Buffers, run_stepped
 from bitwright.sim.systolic_steps import step_layer
 
@@ -347,6 +349,28 @@ def test_a_results_json_names_dataflow_compatibility_and_fidelity() -> None:
     assert values["ports"]["filter"] == {"reads": 12, "writes": 0}
 
 
+def test_a_network_is_the_sum_of_its_layers_closed_or_stepped(tmp_path: Path) -> None:
+    layers = (
+        layer_of(7, 7, 3, 3, 2, 5, 2, 2),
+        replace(layer_of(7, 7, 3, 3, 2, 5, 2, 2), name="again"),
+        TopologyLayer.product("product", 4, 6, 9),
+    )
+    topology = Topology(name="net", layers=layers)
+    array = array_of(3, 4, WS)
+    closed = run_topology(topology, array)
+    assert [layer.layer for layer in closed.layers] == ["case", "again", "product"]
+    assert closed.cycles == sum(closed_form(layer, array).cycles for layer in layers)
+    assert closed.macs == sum(layer.macs for layer in layers)
+    assert closed.total("ports")["filter"].reads == 2 * 18 * 5 + 9 * 6  # each weight is loaded once
+    stepped = run_topology(topology, array, stepped=True)
+    assert stepped.cycles == closed.cycles and stepped.layers[1].method == "stepped"
+    assert stepped.total("buffer_bytes") == closed.total("buffer_bytes")
+    assert closed.to_dict()["total"]["cycles"] == closed.cycles
+    run_topology(topology, array, trace=tmp_path)
+    lines = (tmp_path / "layer2" / "ofmap.csv").read_text().splitlines()
+    assert len(lines) == closed.layers[2].cycles
+
+
 def test_what_cannot_be_simulated_is_refused_with_the_key() -> None:
     with pytest.raises(ValueError, match=r"array\.rows must be from 1 to 16384, not 0"):
         array_of(0, 4, OS)
@@ -365,6 +389,9 @@ def test_what_cannot_be_simulated_is_refused_with_the_key() -> None:
     huge = TopologyLayer.product("huge", 1 << 20, 1 << 20, 1)
     with pytest.raises(ValueError, match=r"layer 'huge': stepping takes at most 268435456 values of ofmap"):
         next(step_layer(huge, wide))
+    tall = TopologyLayer.product("tall", 1, 1 << 26, 1)
+    with pytest.raises(ValueError, match=r"layer 'tall': buffers are followed for at most 33554432 values"):
+        run_stepped(tall, array_of(1, 1, OS), buffers=Buffers(ifmap_bytes=4, filter_bytes=4, ofmap_bytes=4))
     with pytest.raises(ValueError, match=r"'endless': .* cycles are more than 63 bits count"):
         closed_form(TopologyLayer.product("endless", 1 << 28, 1 << 28, 1 << 28), wide)
 
