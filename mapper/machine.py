@@ -257,6 +257,8 @@ class Machine:
     queues: QueueSpec = field(default_factory=QueueSpec)
     memory: MemoryTiming = field(default_factory=MemoryTiming)
     timing: CoreTiming = field(default_factory=CoreTiming)
+    energy: tuple[tuple[str, float], ...] = ()
+    """Rows of the energy table that this machine replaces: items and picojoules, a table in its file."""
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -344,12 +346,13 @@ class Machine:
         """The machine as plain TOML-like tables."""
         tables = dataclasses.asdict(self)
         del tables["timing"]
+        tables["energy"] = dict(self.energy)
         return tables
 
     def digest(self) -> str:
-        """Hash of everything that shapes the RTL and the model (not the memory's stalls)."""
+        """Hash of everything that shapes the RTL and the model (not the memory's stalls, nor prices)."""
         tables = dataclasses.asdict(self)
-        del tables["memory"]
+        del tables["memory"], tables["energy"]
         text = json.dumps(tables, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -392,11 +395,20 @@ def _build(cls: type, prefix: str, table: Any) -> Any:
             if required:
                 raise ValueError(f"missing key {prefix}{key}")
             continue
-        if not prefix and key in _SECTIONS:
+        if not prefix and key == "energy":
+            values[key] = _prices(table[key])
+        elif not prefix and key in _SECTIONS:
             values[key] = _build(_SECTIONS[key], f"{key}.", table[key])
         else:
             values[key] = _coerce(f"{prefix}{key}", hints[key], table[key])
     return cls(**values)
+
+
+def _prices(table: Any) -> tuple[tuple[str, float], ...]:
+    """The items and picojoules of a machine's `energy` table."""
+    if not isinstance(table, dict):
+        raise ValueError(f"energy must be a table of items and picojoules, not {table!r}")
+    return tuple((item, _coerce(f"energy.{item}", float, value)) for item, value in sorted(table.items()))
 
 
 def preset_names() -> list[str]:
@@ -471,7 +483,8 @@ def override_machine(machine: Machine, settings: list[str]) -> Machine:
         table: Any = tables
         for section in sections:
             table = table.get(section) if isinstance(table, dict) else None
-        if not isinstance(table, dict) or (key not in table):
+        priced = table is tables["energy"]  # which items there are is the energy table's matter
+        if not isinstance(table, dict) or (key not in table and not priced):
             allowed = sorted(
                 f"{name}.{inner}" if isinstance(part, dict) else name
                 for name, part in tables.items()

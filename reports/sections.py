@@ -285,6 +285,11 @@ def _energy_blocks(value: Result, rows_shown: bool) -> list[Block]:
         Text(text=f"{energy(value['total']['energy_pj'])} an image."),
         Figure(svg=chart),
     ]
+    rows = list(value["energy_rows"])
+    if "leakage" in value:
+        rows.append({"component": "leakage", **value["leakage"]})
+        leaked = energy(value["total"]["leakage_pj"])
+        blocks.insert(2, Text(text=f"Leakage of its memories' bits, apart from that: {leaked}, assumed."))
     if rows_shown:
         blocks.append(
             Table(
@@ -298,7 +303,7 @@ def _energy_blocks(value: Result, rows_shown: bool) -> list[Block]:
                         row["status"],
                         row["source"],
                     )
-                    for row in value["energy_rows"]
+                    for row in rows
                 ],
                 text=frozenset({0, 1, 3, 4, 5}),
                 caption="Rows used. Derived and assumed values are marked; each can be overridden.",

@@ -6,7 +6,7 @@
 What is named here needs numpy alone; `.cycle` and `.functional` import Numba.
 """
 
-from .energy import EnergyRow, EnergyTable, load_energy_table
+from .energy_table import EnergyRow, EnergyTable, load_energy_table
 from .result import LayerResult, Moved, Result, load_result
 
 __all__ = [

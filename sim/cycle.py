@@ -15,7 +15,8 @@ from ..mapper.machine import MemoryTiming
 from ..mapper.pe import PeKind
 from ..mapper.program import Program
 from .bandwidth import spread
-from .energy import COMPONENTS, PRODUCTS, load_energy_table, prices
+from .energy import COMPONENTS, PRODUCTS, leakage, prices
+from .energy_table import load_energy_table
 from .events import MEMORIES, OPERANDS, Events, count_events
 from .result import LayerResult, Moved, Result
 from .stalls import CAUSES, layer_ends, layer_stalls
@@ -105,7 +106,7 @@ def simulate(
     Args:
         program: from `mapper.lower.map_network`.
         memory: how the memory at the port answers; the machine's own without.
-        energy: rows of the energy table to replace, item: picojoules.
+        energy: rows of the energy table to replace, item: picojoules; before the machine's own.
 
     Raises:
         ProgramError: the program never ends, or has a command that the core does not define.
@@ -113,7 +114,8 @@ def simulate(
     """
     machine = program.machine
     memory = machine.memory if memory is None else memory
-    rows = prices(machine, load_energy_table(energy))
+    table = load_energy_table({**dict(machine.energy), **(energy or {})}, node_nm=machine.node_nm)
+    rows = prices(machine, table)
     timing = time_program(program, memory)
     events = count_events(program, timing)
 
@@ -155,6 +157,7 @@ def simulate(
         busy_cycles=int(busy.sum()),
         energy_pj={name: float(picojoules[:, i].sum()) for i, name in enumerate(COMPONENTS)},
         energy_rows=rows,
+        leakage=leakage(machine, table),
         provenance=_provenance(program, memory),
         timeline=_timeline(timing),
         bandwidth=_bandwidth(timing, events),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .energy import ENERGY_TITLE, EnergyRow
+from .energy_table import EnergyRow, energy_title
 
 __all__ = ["RESULT_VERSION", "LayerResult", "Moved", "Result", "load_result"]
 
@@ -53,7 +53,7 @@ class LayerResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One program on one machine and memory. `energy_pj` is event energy at 45 nm."""
+    """One program on one machine and memory. `energy_pj` is event energy at the machine's node."""
 
     network: str
     machine: str
@@ -77,6 +77,8 @@ class Result:
     """By component."""
     energy_rows: Mapping[str, EnergyRow]
     """The price of one event of each component, with status and source."""
+    leakage: EnergyRow
+    """What the memories' bits leak in a cycle; paid for time, no part of the event energy."""
     provenance: Mapping[str, Any]
     timeline: Mapping[str, NDArray[np.int64]] = field(default_factory=dict, compare=False)
     """For units load, exec, store: (commands, 3) of command number, first and last cycle."""
@@ -93,6 +95,17 @@ class Result:
         """Event energy of all components."""
         return float(sum(self.energy_pj.values()))
 
+    @property
+    def leakage_pj(self) -> float:
+        """What the memories' bits leak over the run."""
+        return self.cycles * self.leakage.value_pj
+
+    @property
+    def node_nm(self) -> int:
+        """Process node of the energies."""
+        assert self.leakage.node_nm is not None  # only DRAM parts have none
+        return self.leakage.node_nm
+
     def to_dict(self, *, timeline: bool = False) -> dict[str, Any]:
         """The result as JSON values; the time line is long and comes on demand."""
         values: dict[str, Any] = {
@@ -105,6 +118,7 @@ class Result:
             "total": {
                 "cycles": self.cycles,
                 "energy_pj": self.total_energy_pj,
+                "leakage_pj": self.leakage_pj,
                 "dram_read_bytes": self.read_bytes,
                 "dram_write_bytes": self.write_bytes,
                 "utilization": self.utilization,
@@ -118,11 +132,12 @@ class Result:
             ],
             "traffic": {name: dataclasses.asdict(moved) for name, moved in self.traffic.items()},
             "accesses": {name: dataclasses.asdict(moved) for name, moved in self.accesses.items()},
-            "energy_title": ENERGY_TITLE,
+            "energy_title": energy_title(self.node_nm),
             "energy_pj": dict(self.energy_pj),
             "energy_rows": [
                 {"component": name, **dataclasses.asdict(row)} for name, row in self.energy_rows.items()
             ],
+            "leakage": dataclasses.asdict(self.leakage),
             "provenance": dict(self.provenance),
         }
         if timeline:
@@ -166,6 +181,7 @@ class Result:
                     )
                     for row in values["energy_rows"]
                 },
+                leakage=EnergyRow(**values["leakage"]),
                 provenance=values["provenance"],
                 timeline={
                     unit: np.array(spans, np.int64).reshape(-1, 3)
