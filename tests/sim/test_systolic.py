@@ -236,6 +236,28 @@ def test_scalesim_counts_a_window_that_the_picture_cuts_off_and_carries_nothing_
     assert closed_form(layer, array, Compat.SCALESIM).ports["ifmap"].reads == 25
 
 
+@pytest.mark.parametrize("compat", list(Compat))
+@pytest.mark.parametrize("dataflow", list(Dataflow))
+def test_each_groups_operands_lie_behind_those_of_the_group_before(
+    dataflow: Dataflow, compat: Compat
+) -> None:
+    one = layer_of(6, 6, 3, 3, 2, 2, 2, 2)  # windows are cut off under SCALE-Sim's rounding
+    array = array_of(4, 3, dataflow)
+
+    def streams(layer: TopologyLayer) -> tuple[np.ndarray[Any, Any], ...]:
+        blocks = [
+            [part.copy() for part in (block.ifmap, block.filters, block.ofmap)]
+            for block in step_layer(layer, array, compat)
+        ]
+        return tuple(np.vstack(parts) for parts in zip(*blocks, strict=True))
+
+    results = one.outputs(round_up=compat is Compat.SCALESIM)
+    sizes = (6 * 6 * 2, 9 * 2 * 2, results[0] * results[1] * 2)
+    for alone, both, size in zip(streams(one), streams(replace(one, groups=2)), sizes, strict=True):
+        behind = np.where(alone >= 0, alone + size, -1)
+        assert np.array_equal(both, np.vstack([alone, behind]))
+
+
 def test_scalesims_output_stationary_columns_send_their_last_row_first() -> None:
     layer = TopologyLayer.product("case", 3, 1, 1)
     for compat, order in ((Compat.NONE, [0, 1, 2]), (Compat.SCALESIM, [2, 1, 0])):
@@ -246,6 +268,11 @@ def test_scalesims_output_stationary_columns_send_their_last_row_first() -> None
 @pytest.mark.parametrize("seed", range(12))
 def test_blocks_of_any_size_carry_the_same_cycles(seed: int) -> None:
     layer, array = random_case(1000 + seed)
+    if seed < 6:  # folds of many blocks: long in k, m or n, which is time
+        sizes = [5, 5, 5]
+        sizes[(2, 0, 1)[seed % 3]] = 151 + seed
+        layer = TopologyLayer.product("long", *sizes)
+        array = replace(array, dataflow=list(Dataflow)[seed % 3])
     streams = []
     for size in (1, 7, 64, 10_000):
         parts = [
@@ -305,11 +332,13 @@ def test_dram_traffic_is_what_buffers_miss_of_the_streams(seed: int) -> None:
     assert (found["ofmap"].writes, found["ofmap"].reads) == (written, again)
 
 
-def test_buffers_that_hold_everything_let_each_value_cross_once() -> None:
-    for seed in range(20):
+@pytest.mark.parametrize("compat", list(Compat))
+def test_buffers_that_hold_everything_let_each_value_cross_once(compat: Compat) -> None:
+    for seed in range(60):
         layer, array = random_case(3000 + seed)
         buffers = Buffers(ifmap_bytes=1 << 20, filter_bytes=1 << 20, ofmap_bytes=1 << 20)
-        stepped, closed = run_stepped(layer, array, buffers=buffers), closed_form(layer, array)
+        stepped = run_stepped(layer, array, compat, buffers=buffers)
+        closed = closed_form(layer, array, compat)
         assert stepped.dram_bytes == closed.dram_bytes, seed
 
 
