@@ -189,11 +189,12 @@ def encode_random(
     rng = np.random.default_rng(seed)
     most = 1 << machine.code_bits
 
-    def parts() -> Iterable[NDArray[np.int64]]:
+    def parts() -> Iterable[NDArray[np.uint16]]:
         for pe in range(machine.pes):
             shape = (inputs, len(range(pe, outputs, machine.pes)))
-            codes = rng.integers(1, most, shape)
-            codes[rng.random(shape) >= density] = 0
+            there = rng.random(shape, np.float32) < density
+            codes = np.zeros(shape, np.uint16)
+            codes[there] = rng.integers(1, most, np.count_nonzero(there))
             yield codes
 
     return _encoded(name, outputs, parts(), machine)

@@ -33,7 +33,7 @@ def run_queues(counts: Any, depth: int, spent: Any, state: Any) -> tuple[int, in
     cycles = 0
     held_up = 0
     done = 0
-    while done < pes:
+    while done < pes and activations:
         slowest = activations
         for p in range(pes):
             slowest = min(slowest, state[p, 0])
