@@ -26,6 +26,8 @@ BLOCK_CYCLES = 4096
 COUNTS = ("ifmap_reads", "filter_reads", "ofmap_writes", "ofmap_reads", "macs")
 """Columns of a block's counts."""
 
+_BLOCK_PORTS = 1 << 20
+"""Of all cycles of a block; each takes 4 bytes."""
 _MOST_VALUES = 1 << 28
 _MOST_PICTURE = 1 << 26
 """Of addresses, so that sums of two parts stay within 32 bits; windows may see up to four pictures."""
@@ -70,13 +72,15 @@ def step_layer(
 ) -> Iterator[CycleBlock]:
     """Every cycle of a layer in order, in blocks of at most `block_cycles`; groups come one after the other.
 
-    A block holds whole folds, or a part of one that is longer.
+    A block holds whole folds, or a part of one that is longer; on large arrays fewer cycles than asked for, so
+    that it never takes more than some megabytes.
 
     Raises:
         ValueError: a block of no cycles, or an operand with too many values; names layer and operand.
     """
     if block_cycles < 1:
         raise ValueError(f"block_cycles must be at least 1, not {block_cycles}")
+    block_cycles = max(1, min(block_cycles, _BLOCK_PORTS // (array.rows + 2 * array.cols)))
     folds = fold_layer(layer, array, compat)
     _check_sizes(layer, folds)
     addresses = _Addresses.of(layer, folds, compat)

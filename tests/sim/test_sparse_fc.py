@@ -20,9 +20,8 @@ from bitwright.sim.sparse_fc import (
 from bitwright.sim.sparse_fc_kernel import PE_CYCLES, run_queues
 
 
-def twin(counts: list[list[int]], depth: int) -> tuple[int, int, list[list[int]]]:
+def twin(counts: list[list[int]], pes: int, depth: int) -> tuple[int, int, list[list[int]]]:
     """Cycles, cycles held up, and each PE's cycles by kind, with queues that hold activations."""
-    pes = len(counts[0])
     queues: list[deque[int]] = [deque() for _ in range(pes)]
     left, taken, spent = [0] * pes, [0] * pes, [[0, 0, 0, 0] for _ in range(pes)]
     coming = deque(range(len(counts)))
@@ -62,7 +61,7 @@ def test_the_kernel_does_what_queues_of_activations_do() -> None:
         shape = (int(rng.integers(0, 25)), int(rng.integers(1, 6)))
         counts = rng.integers(0, int(rng.integers(1, 7)), shape)
         depth = int(rng.integers(1, 5))
-        expected = twin(counts.tolist(), depth)
+        expected = twin(counts.tolist(), shape[1], depth)
         assert kernel_run(run_queues.py_func, counts, depth) == expected
         assert kernel_run(run_queues, counts, depth) == expected
 

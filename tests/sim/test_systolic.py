@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import random
 from collections import deque
 from dataclasses import replace
@@ -282,6 +283,17 @@ def test_blocks_of_any_size_carry_the_same_cycles(seed: int) -> None:
         assert max(map(len, parts)) <= size
         streams.append(np.vstack(parts))
     assert all(np.array_equal(streams[0], other) for other in streams[1:])
+
+
+def test_blocks_of_a_large_array_stay_small() -> None:
+    layer = TopologyLayer.product("case", 3, 5, 7)
+    array = array_of(1 << 14, 1 << 13, WS)
+    sizes = [
+        (len(block.counts), block.ifmap.nbytes + block.filters.nbytes + block.ofmap.nbytes)
+        for block in itertools.islice(step_layer(layer, array), 3)
+    ]
+    # (16384 + 2 · 8192) ports of 4 bytes: 32 cycles are 4 MiB
+    assert sizes == [(32, 4 << 20)] * 3
 
 
 def fifo_misses(stream: list[int], capacity: int) -> int:
