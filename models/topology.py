@@ -9,8 +9,10 @@ import numpy as np
 from .graph import Graph, Node
 from .graph.attributes import flag, integer
 from .graph.window import window_of
+from .layers import Conv, Linear
+from .network import Network
 
-__all__ = ["MAX_SIZE", "Topology", "TopologyLayer", "graph_topology"]
+__all__ = ["MAX_SIZE", "Topology", "TopologyLayer", "graph_topology", "network_topology"]
 
 MAX_SIZE = 1 << 28
 """The most that any one size of a layer may be."""
@@ -127,10 +129,51 @@ def graph_topology(graph: Graph) -> Topology:
         elif node.op in _PRODUCTS:
             layers.append(_product(graph, node))
     if not layers:
-        raise ValueError(f"{graph.name!r:.80}: has no convolution and no product of matrices")
+        raise ValueError(_NO_LAYERS.format(name=graph.name))
     return Topology(name=graph.name, layers=tuple(layers))
 
 
+def network_topology(network: Network) -> Topology:
+    """The convolutions and linear layers of an integer network, as `graph_topology` has those of a graph.
+
+    Raises:
+        ValueError: a dilated convolution, or no layer at all; names the layer.
+    """
+    layers = []
+    for layer in network.layers:
+        if isinstance(layer, Linear):
+            filters, window = network.weights[layer.name].values.shape
+            layers.append(TopologyLayer.product(layer.name, 1, filters, window))
+        elif isinstance(layer, Conv):
+            if layer.dilation != (1, 1):
+                raise ValueError(_DILATED.format(name=layer.name, dilation=layer.dilation))
+            filters, channels, filter_h, filter_w = network.weights[layer.name].values.shape
+            _, height, width = network.tensors[layer.input].shape
+            top, left, bottom, right = layer.padding
+            layers.append(
+                TopologyLayer(
+                    name=layer.name,
+                    ifmap_h=height + top + bottom,
+                    ifmap_w=width + left + right,
+                    filter_h=filter_h,
+                    filter_w=filter_w,
+                    channels=channels,
+                    filters=filters // layer.groups,
+                    stride_h=layer.stride[0],
+                    stride_w=layer.stride[1],
+                    groups=layer.groups,
+                )
+            )
+    if not layers:
+        raise ValueError(_NO_LAYERS.format(name=network.name))
+    return Topology(name=network.name, layers=tuple(layers))
+
+
+_NO_LAYERS = "{name!r:.80}: has no convolution and no product of matrices"
+_DILATED = (
+    "layer {name!r:.80}: only convolutions over one or two axes without dilation have a form as a topology's "
+    "row, not dilations {dilation}"
+)
 _CONVOLUTIONS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}
 """The operand that is the weights."""
 _PRODUCTS = {"Gemm": (0, 1), "MatMul": (0, 1), "MatMulInteger": (0, 1), "QLinearMatMul": (0, 3)}
@@ -143,10 +186,7 @@ def _convolution(graph: Graph, node: Node) -> TopologyLayer:
     groups = integer(node, "group", 1)
     window = window_of(node, picture[2:], weights[2:])
     if len(window.kernel) > 2 or any(step != 1 for step in window.dilations):
-        raise ValueError(
-            f"layer {node.name!r:.80}: only convolutions over one or two axes without dilation have a form "
-            f"as a topology's row, not kernel {window.kernel} with dilations {window.dilations}"
-        )
+        raise ValueError(_DILATED.format(name=node.name, dilation=window.dilations))
     flat = len(window.kernel) == 1
     sides = [sum(part) for part in zip(window.begins, window.spatial, window.ends, strict=True)]
     return TopologyLayer(

@@ -70,10 +70,10 @@ def step_layer(
     *,
     block_cycles: int = BLOCK_CYCLES,
 ) -> Iterator[CycleBlock]:
-    """Every cycle of a layer in order, in blocks of at most `block_cycles`; groups come one after the other.
+    """Every cycle of a layer in order, in blocks of at most `block_cycles`; groups come one after another.
 
-    A block holds whole folds, or a part of one that is longer; on large arrays fewer cycles than asked for, so
-    that it never takes more than some megabytes.
+    A block holds whole folds, or a part of one that is longer; on large arrays fewer cycles than asked for,
+    so that it never takes more than some megabytes.
 
     Raises:
         ValueError: a block of no cycles, or an operand with too many values; names layer and operand.

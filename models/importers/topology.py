@@ -18,10 +18,10 @@ import numpy as np
 
 from ..graph import Graph, Node, Value
 from ..storage import ImportModelError
-from ..topology import MAX_SIZE, Topology, TopologyLayer
+from ..topology import MAX_SIZE, Topology, TopologyLayer, graph_topology, network_topology
 from .model import HostStep, Model
 
-__all__ = ["load_topology", "topology_graph", "topology_model"]
+__all__ = ["load_topology", "model_topology", "topology_graph", "topology_model"]
 
 _FILE_LIMIT = 1 << 20
 _ROWS = 10_000
@@ -136,6 +136,19 @@ def topology_model(path: str | Path) -> Model:
     except ValueError as fault:
         raise ImportModelError(f"{path}: {fault}") from None
     return Model(graph=graph, steps=(HostStep(nodes=graph.nodes, reason="a topology has sizes, no values"),))
+
+
+def model_topology(model: Model) -> Topology:
+    """The layers with products of any model by their sizes, whatever runs on a core.
+
+    Raises:
+        ValueError: as `graph_topology` and `network_topology`.
+    """
+    from .load import OWN
+
+    if model.graph.source == OWN:
+        return network_topology(model.cores[0].network)
+    return graph_topology(model.graph)
 
 
 def _cells(line: str) -> list[str]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from bitwright.models.architectures import architecture
-from bitwright.models.graph import layer_counts
-from bitwright.models.importers.load import load_model
-from bitwright.models.importers.topology import load_topology, topology_graph
+from bitwright.models.graph import Node, Value, layer_counts
+from bitwright.models.importers.load import load_model, network_model
+from bitwright.models.importers.topology import load_topology, model_topology, topology_graph
 from bitwright.models.storage import ImportModelError
 from bitwright.models.topology import Topology, TopologyLayer, graph_topology
+from bitwright.models.zoo import random_network
 
 HEADING = (
     "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides,\n"
@@ -126,6 +129,50 @@ def test_networks_of_the_zoo_have_as_many_macs_as_topologies(name: str) -> None:
     graph = architecture(name)
     products = sum(row.macs for row in layer_counts(graph) if row.kind in ("conv", "fc"))
     assert sum(layer.macs for layer in graph_topology(graph).layers) == products
+
+
+@pytest.mark.parametrize("seed", [0, 3, 5, 6, 7])  # without dilation
+def test_an_integer_networks_layers_have_its_macs(seed: int) -> None:
+    network = random_network(seed)
+    topology = model_topology(network_model(network))
+    expected = {layer.name: network.layer_macs(layer.name) for layer in network.layers}
+    found = {layer.name: layer.macs for layer in topology.layers}
+    assert found == {name: macs for name, macs in expected.items() if macs}
+
+
+def test_what_has_no_form_as_a_row_is_refused_with_the_layer() -> None:
+    graph = topology_graph(Topology(name="net", layers=(TopologyLayer.product("p", 2, 2, 2),)))
+    dilated = Node(
+        op="Conv",
+        name="wide",
+        inputs=("x", "w"),
+        outputs=("y",),
+        attributes={
+            "kernel_shape": (2, 2),
+            "strides": (1, 1),
+            "pads": (0,) * 4,
+            "dilations": (2, 2),
+            "group": 1,
+        },
+    )
+    values = {
+        name: Value(name=name, shape=shape, dtype=np.dtype(np.float32))
+        for name, shape in {"x": (1, 1, 5, 5), "w": (1, 1, 2, 2), "y": (1, 1, 3, 3)}.items()
+    }
+    other = replace(
+        graph,
+        nodes=(dilated,),
+        inputs=("x",),
+        outputs=("y",),
+        values=values,
+        constants={"w": np.zeros((1, 1, 2, 2), np.float32)},
+    )
+    with pytest.raises(ValueError, match=r"layer 'wide': only convolutions .* not dilations \(2, 2\)"):
+        graph_topology(other)
+    with pytest.raises(ValueError, match=r"layer 'layer1': only convolutions .* not dilations \(2, 1\)"):
+        model_topology(network_model(random_network(1)))
+    with pytest.raises(ValueError, match="'net': has no convolution and no product of matrices"):
+        graph_topology(replace(graph, nodes=(), outputs=()))
 
 
 def test_alexnets_first_layers_by_hand() -> None:
