@@ -27,9 +27,13 @@ __all__ = [
     "MemoryTiming",
     "PostSpec",
     "QueueSpec",
+    "build_machine",
     "load_machine",
     "override_machine",
+    "parse_tables",
     "preset_names",
+    "read_setting",
+    "read_text",
 ]
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
@@ -411,13 +415,19 @@ def _prices(table: Any) -> tuple[tuple[str, float], ...]:
     return tuple((item, _coerce(f"energy.{item}", float, value)) for item, value in sorted(table.items()))
 
 
+def build_machine(tables: dict[str, Any]) -> Machine:
+    """The core machine of a file's tables; ValueError names the path of the key at fault."""
+    machine: Machine = _build(Machine, "", tables)
+    return machine
+
+
 def preset_names() -> list[str]:
-    """Names of the machines that ship with the package."""
+    """Names of the core machines that ship with the package."""
     folder = resources.files("bitwright.mapper") / "presets"
     return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
 
 
-def _read_text(path: str) -> str:
+def read_text(path: str) -> str:
     """The text of a machine's file; ValueError names one that is no short UTF-8 text."""
     with Path(path).open("rb") as file:
         data = file.read(_FILE_LIMIT + 1)
@@ -429,7 +439,7 @@ def _read_text(path: str) -> str:
         raise ValueError(f"{path}: a machine's file must be UTF-8 text ({fault})") from None
 
 
-def _parse_toml(text: str) -> dict[str, Any]:
+def parse_tables(text: str) -> dict[str, Any]:
     """The tables of TOML text; ValueError (TOMLDecodeError is one) says what is wrong with it."""
     try:
         return tomllib.loads(text)
@@ -448,17 +458,35 @@ def load_machine(source: str | Path) -> Machine:
     if text in preset_names():
         content = (resources.files("bitwright.mapper") / "presets" / f"{text}.toml").read_text()
     elif text.endswith(".toml") or "/" in text:
-        content = _read_text(text)
+        content = read_text(text)
     else:
         raise ValueError(
             f"unknown machine {text!r}; presets: {', '.join(preset_names())}; "
             "or give the path of a .toml file"
         )
     try:
-        machine: Machine = _build(Machine, "", _parse_toml(content))
+        machine = build_machine(parse_tables(content))
     except ValueError as fault:
         raise ValueError(f"{text}: {fault}") from None
     return machine
+
+
+def read_setting(setting: str) -> tuple[str, Any]:
+    """(path of the key, value) of `section.key=value`, the value in TOML's notation.
+
+    Raises:
+        ValueError: it is none.
+    """
+    path, sign, text = setting.partition("=")
+    if not sign:
+        raise ValueError(f"--set takes section.key=value, not {setting!r}")
+    try:
+        parsed = parse_tables(f"v = {text}")
+    except ValueError:
+        parsed = {"v": text}  # a name without quotes
+    if len(parsed) > 1:
+        raise ValueError(f"--set takes one section.key=value, not {setting!r}")
+    return path.strip(), parsed["v"]
 
 
 def override_machine(machine: Machine, settings: list[str]) -> Machine:
@@ -469,17 +497,8 @@ def override_machine(machine: Machine, settings: list[str]) -> Machine:
     """
     tables = machine.to_dict()
     for setting in settings:
-        path, sign, text = setting.partition("=")
-        if not sign:
-            raise ValueError(f"--set takes section.key=value, not {setting!r}")
-        try:
-            parsed = _parse_toml(f"v = {text}")
-        except ValueError:
-            parsed = {"v": text}  # a name without quotes
-        if len(parsed) > 1:
-            raise ValueError(f"--set takes one section.key=value, not {setting!r}")
-        value = parsed["v"]
-        *sections, key = path.strip().split(".")
+        path, value = read_setting(setting)
+        *sections, key = path.split(".")
         table: Any = tables
         for section in sections:
             table = table.get(section) if isinstance(table, dict) else None

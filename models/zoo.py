@@ -110,7 +110,7 @@ def _signs(weights: NDArray[np.int8]) -> NDArray[np.int8]:
 def _trits(weights: NDArray[np.int8]) -> NDArray[np.int8]:
     """−1, 0 and 1, zero below 0.7 of the mean magnitude (Li and Liu 2016, ternary weight networks)."""
     magnitude = np.abs(weights.astype(np.int16))
-    return (_signs(weights) * (magnitude > 0.7 * magnitude.mean())).astype(np.int8)
+    return np.where(magnitude > 0.7 * magnitude.mean(), _signs(weights), 0).astype(np.int8)
 
 
 _OF_GAUSSIAN: Mapping[str, Callable[[NDArray[np.int8]], NDArray[np.int8]]] = {
