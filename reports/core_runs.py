@@ -76,8 +76,10 @@ def add_runs(values: Sequence[dict[str, Any]]) -> dict[str, Any]:
     busy = sum(value["total"]["utilization"] * value["total"]["cycles"] for value in values)
     total["utilization"] = busy / total["cycles"]
     spans: dict[str, list[tuple[int, int, int]]] = {unit: [] for unit in values[0]["spans"]}
+    edges: list[float] = [0.0]
     cycles = layers = 0
     for value in values:
+        edges += [cycles + edge for edge in value["bandwidth"]["edges"][1:]]
         for unit, pieces in value["spans"].items():
             spans[unit] += [(start + cycles, end + cycles, layer + layers) for start, end, layer in pieces]
         cycles += value["total"]["cycles"]
@@ -93,6 +95,15 @@ def add_runs(values: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "energy_pj": _add([value["energy_pj"] for value in values]),
         "energy_rows": list(rows.values()),
         "spans": spans,
+        "bandwidth": {
+            "edges": edges,
+            "bytes": {
+                name: [part for value in values for part in value["bandwidth"]["bytes"][name]]
+                for name in values[0]["bandwidth"]["bytes"]
+            },
+        },
+        "roofline": values[0]["roofline"]
+        | {"layers": [layer for value in values for layer in value["roofline"]["layers"]]},
         "parts": len(values),
         "about": f"{len(values)} programs one after the other, their figures added up.",
     }

@@ -226,24 +226,24 @@ def histograms(title: str, parts: Mapping[str, tuple[Sequence[float], Sequence[i
     return _svg(figure, title)
 
 
-def stacked_areas(title: str, parts: Mapping[str, Sequence[float]], end: float, axis: str, unit: str) -> str:
+def stacked_areas(
+    title: str, parts: Mapping[str, Sequence[float]], edges: Sequence[float], axis: str, unit: str
+) -> str:
     """Values over a time, one area a name on top of another, as SVG; those that are always 0 are left out.
 
     Args:
         title: what the chart shows.
-        parts: a value for each of as many equal stretches of time.
-        end: of the time, which starts at 0.
+        parts: a value for each stretch of time.
+        edges: where the stretches begin, and where the last one ends.
         axis, unit: what time and values are counted in.
     """
     shown = {name: values for name, values in parts.items() if any(values)}
     figure, axes = _start(2.3)
-    count = max((len(values) for values in shown.values()), default=1)
-    edges = [end * place / count for place in range(count + 1)]
-    below = [0.0] * count
+    below = [0.0] * (len(edges) - 1)
     for number, (name, values) in enumerate(shown.items()):
         above = [low + value for low, value in zip(below, values, strict=True)]
         axes.fill_between(
-            edges,
+            list(edges),
             [*below, below[-1]],
             [*above, above[-1]],
             step="post",
@@ -252,7 +252,7 @@ def stacked_areas(title: str, parts: Mapping[str, Sequence[float]], end: float, 
             label=name,
         )
         below = above
-    axes.set_xlim(0, max(1, end))
+    axes.set_xlim(edges[0], max(edges[0] + 1, edges[-1]))
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_formatter(_thousands)
     axes.set_xlabel(axis, color=_INK)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from . import figures
@@ -231,12 +232,15 @@ def _traffic_blocks(value: Result, clock_hz: float) -> list[Block]:
         both = moved["read"] + moved["write"]
         rows.append((operand, amount(moved["read"]), amount(moved["write"]), rate(both / time)))
     both = read_total + write_total
-    cycles = value["total"]["cycles"]
-    length = cycles / max(1, *(len(parts) for parts in value["bandwidth"].values()))
+    edges = value["bandwidth"]["edges"]
+    lengths = [end - start for start, end in pairwise(edges)]
     over_time = figures.stacked_areas(
         f"DRAM traffic of {value['network']} over time",
-        {name: [moved / length for moved in parts] for name, parts in value["bandwidth"].items()},
-        cycles,
+        {
+            name: [moved / length for moved, length in zip(parts, lengths, strict=True)]
+            for name, parts in value["bandwidth"]["bytes"].items()
+        },
+        edges,
         "cycle",
         "bytes a cycle",
     )

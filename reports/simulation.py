@@ -48,10 +48,19 @@ def simulate_program(program: Program) -> tuple[Result, dict[str, Any]]:
         "clock_hz": machine.clock_hz,
         "node_nm": machine.node_nm,
         "spans": spans,
-        "bandwidth": {name: [round(part, 1) for part in parts] for name, parts in result.bandwidth.items()},
+        "bandwidth": _bandwidth(result),
         "roofline": roofline(result, machine),
     }
     return result, {**result.to_dict(), **extra}
+
+
+def _bandwidth(result: Result) -> dict[str, Any]:
+    """Bytes at the port by operand in stretches of the run, and the cycles at which these begin and end."""
+    count = max((len(parts) for parts in result.bandwidth.values()), default=1)
+    return {
+        "edges": [round(result.cycles * place / count, 1) for place in range(count + 1)],
+        "bytes": {name: [round(part, 1) for part in parts] for name, parts in result.bandwidth.items()},
+    }
 
 
 def simulate_network(network: Network, machine: Machine) -> tuple[Program, Result, dict[str, Any]]:

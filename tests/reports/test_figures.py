@@ -20,7 +20,7 @@ POINTS = [
     figures.Point(name="worse", series="b", cost=1.0, merit=0.80),
 ]
 CHARTS["areas"] = lambda: figures.stacked_areas(
-    "Over time", {"weights": [1, 2], "x": [0, 0]}, 10, "cycle", "bytes"
+    "Over time", {"weights": [1, 2], "x": [0, 0]}, [0, 5, 10], "cycle", "bytes"
 )
 CHARTS["roofline"] = lambda: figures.roofline(
     "Roofline", [("conv1", 9.0, 3.0), ("fc", 0.5, 1.0)], [4, 16], 2.0

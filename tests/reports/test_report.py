@@ -47,7 +47,7 @@ SIMULATE: dict[str, Any] = {
         }
     ],
     "spans": {"load": [[0, 500, 0]], "exec": [[400, 1900, 0]], "store": [[1900, 2000, 0]]},
-    "bandwidth": {"weights": [80.0, 0.0], "outputs": [0.0, 40.0]},
+    "bandwidth": {"edges": [0, 1000, 2000], "bytes": {"weights": [80.0, 0.0], "outputs": [0.0, 40.0]}},
     "roofline": {
         "bytes_per_cycle": 8.0,
         "layers": [
