@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["DIMS", "IRRELEVANT", "OPERANDS", "Problem"]
+from ..models.topology import TopologyLayer
+
+__all__ = ["DIMS", "IRRELEVANT", "OPERANDS", "Problem", "layer_problem"]
 
 DIMS = ("B", "G", "K", "C", "OY", "OX", "FY", "FX")
 """The loops: batch, groups, output and input channels of a group, output rows and columns, filter rows and
@@ -109,3 +112,31 @@ class Problem:
         values = dataclasses.asdict(self)
         del values["name"]
         return ",".join(f"{name}={value!r}" for name, value in values.items())
+
+
+def layer_problem(layer: TopologyLayer, **given: Any) -> Problem:
+    """A layer by its sizes as a problem; a product of matrices has its rows in OX and sums over C.
+
+    Args:
+        layer: of a topology; its picture counts the padding.
+        given: other keys of `Problem`: bits, density and payload of its operands.
+
+    Raises:
+        ValueError: see `Problem`.
+    """
+    height, width = layer.outputs()
+    if layer.is_product:
+        return Problem(name=layer.name, K=layer.filters, C=layer.filter_w, OX=height, **given)
+    return Problem(
+        name=layer.name,
+        G=layer.groups,
+        K=layer.filters,
+        C=layer.channels,
+        OY=height,
+        OX=width,
+        FY=layer.filter_h,
+        FX=layer.filter_w,
+        stride_y=layer.stride_h,
+        stride_x=layer.stride_w,
+        **given,
+    )

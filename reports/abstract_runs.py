@@ -1,0 +1,264 @@
+"""What the verbs do with abstract machines: mappings searched layer by layer, and systolic arrays run."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..mapper.hierarchy import AbstractMachine
+from ..mapper.problem import Problem, layer_problem
+from ..models.importers.topology import model_topology
+from ..models.layers import Conv, Linear
+from .files import VERSION
+
+if TYPE_CHECKING:
+    from ..mapper.optimum import Found
+    from ..models.importers.model import Model
+    from ..models.network import Network
+
+__all__ = ["map_abstract", "model_problems", "simulate_abstract", "simulate_systolic"]
+
+BITS = 8
+"""Of weights and activations where a model has no formats, unless other ones are asked for."""
+ENERGY_TITLE = "event energy of an abstract machine"
+
+
+def model_problems(model: Model, bits: int | None = None) -> tuple[list[Problem], str]:
+    """A model's layers as problems, and in words where their bits are from.
+
+    Integer layers have their own formats, density and payload; all others `bits`, dense.
+
+    Raises:
+        ValueError: as `model_topology`, or bits outside 1…64.
+    """
+    topology = model_topology(model)
+    known = {} if bits is not None else _formats([step.network for step in model.cores])
+    width = BITS if bits is None else bits
+    plain = {"weight_bits": width, "input_bits": width, "output_bits": width}
+    problems = [layer_problem(layer, **known.get(layer.name, plain)) for layer in topology.layers]
+    if all(layer.name in known for layer in topology.layers):
+        return problems, "formats and payloads of the model's own"
+    return problems, f"{width} bits a value, dense" + (
+        "" if bits is not None else " (assumed: the model is float)"
+    )
+
+
+def _formats(networks: list[Network]) -> dict[str, dict[str, Any]]:
+    """Bits, density and payload of each convolution and linear layer, by name."""
+    rows: dict[str, dict[str, Any]] = {}
+    for network in networks:
+        makes = {layer.inputs[0]: layer.output for layer in network.layers}
+        for layer in network.layers:
+            if not isinstance(layer, Conv | Linear):
+                continue
+            record = network.weights[layer.name]
+            dense = record.values.size * record.fmt.bits
+            rows[layer.name] = {
+                "weight_bits": record.fmt.bits,
+                "input_bits": network.tensors[layer.input].fmt.bits,
+                "output_bits": network.tensors[makes.get(layer.output, layer.output)].fmt.bits,
+                "weight_density": max(1, int(np.count_nonzero(record.values))) / record.values.size,
+                "weight_ratio": 8 * len(record.payload) / dense,
+            }
+    return rows
+
+
+def _searched(
+    machine: AbstractMachine, problems: list[Problem], objective: str, time_limit_s: float
+) -> list[Found]:
+    from ..mapper.optimum import search_layers
+
+    return search_layers(machine, problems, objective=objective, time_limit_s=time_limit_s)
+
+
+def map_abstract(
+    model: Model,
+    machine: AbstractMachine,
+    *,
+    objective: str,
+    time_limit_s: float,
+    bits: int | None,
+    explained: bool,
+) -> dict[str, Any]:
+    """The `map` result of a model on an abstract machine: the best nest of each layer.
+
+    Raises:
+        MappingError: a layer has no legal nest; names the buffer that is short.
+        ValueError: see `model_problems`; or an unknown objective.
+    """
+    from ..mapper.loop_nest import explain
+
+    problems, words = model_problems(model, bits)
+    found = _searched(machine, problems, objective, time_limit_s)
+    layers = []
+    for problem, best in zip(problems, found, strict=True):
+        row = _layer_row(best)
+        if explained:
+            row["nest"] = explain(machine, problem, best.mapping)
+        layers.append(row)
+    return {
+        "kind": "map",
+        "template": "abstract",
+        "network": model.graph.name,
+        "machine": machine.name,
+        "objective": objective,
+        "formats": words,
+        "layers": layers,
+    }
+
+
+def _layer_row(best: Found) -> dict[str, Any]:
+    return {
+        "name": best.evaluation.layer,
+        "objective_value": best.objective_value,
+        "evaluated": best.evaluated,
+        "partial": best.partial,
+        "optimal": best.optimal,
+        "gap": best.gap,
+        "seconds": best.seconds,
+        "cycles": best.evaluation.latency_cycles,
+        "energy_pj": best.evaluation.energy_pj,
+        "utilization": best.evaluation.utilization,
+    }
+
+
+def simulate_abstract(
+    model: Model, machine: AbstractMachine, *, objective: str, time_limit_s: float, bits: int | None
+) -> dict[str, Any]:
+    """The `simulate` result of a model on an abstract machine, each layer by its best nest.
+
+    Raises:
+        MappingError: a layer has no legal nest; names the buffer that is short.
+        ValueError: see `model_problems`; or an unknown objective.
+    """
+    problems, words = model_problems(model, bits)
+    found = _searched(machine, problems, objective, time_limit_s)
+    layers = []
+    for best in found:
+        value = best.evaluation
+        moved = [row for row in value.traffic if row.level == machine.levels[-1].name]
+        layers.append(
+            {
+                "name": value.layer,
+                "cycles": value.latency_cycles + value.fill_cycles,
+                "stall_cycles": {"memory": value.stall_cycles, "fill": value.fill_cycles},
+                "macs": value.macs,
+                "utilization": value.utilization,
+                "energy_pj": value.energy_pj,
+                "energy_by_level": dict(value.energy_by_level),
+                "dram_read_bytes": sum(row.read_bytes + row.drain_bytes for row in moved),
+                "dram_write_bytes": sum(row.update_bytes + row.fill_bytes for row in moved),
+                "traffic": [dataclasses.asdict(row) for row in value.traffic],
+                "optimal": best.optimal,
+                "gap": best.gap,
+                "fidelity": value.fidelity,
+            }
+        )
+    return _modelled(model, machine, layers) | {
+        "objective": objective,
+        "formats": words,
+        "searched_seconds": sum(best.seconds for best in found),
+    }
+
+
+def _modelled(model: Model, machine: AbstractMachine, layers: list[dict[str, Any]]) -> dict[str, Any]:
+    """A result without program: totals of the layers, one after the other."""
+    cycles = sum(layer["cycles"] for layer in layers)
+    macs = sum(layer["macs"] for layer in layers)
+    peak = sum(layer["macs"] / layer["utilization"] for layer in layers if layer["utilization"])
+    return {
+        "kind": "modelled",
+        "version": VERSION,
+        "network": model.graph.name,
+        "machine": machine.name,
+        "machine_digest": machine.digest(),
+        "fidelity": "modelled",
+        "clock_hz": machine.clock_hz,
+        "node_nm": machine.node_nm,
+        "energy_title": ENERGY_TITLE,
+        "total": {
+            "cycles": cycles,
+            "macs": macs,
+            "energy_pj": sum(layer["energy_pj"] for layer in layers),
+            "dram_read_bytes": sum(layer["dram_read_bytes"] for layer in layers),
+            "dram_write_bytes": sum(layer["dram_write_bytes"] for layer in layers),
+            "utilization": macs / peak if peak else 0.0,
+        },
+        "layers": layers,
+        "energy_sources": {level.name: level.energy_source for level in machine.levels},
+    }
+
+
+def simulate_systolic(
+    model: Model,
+    machine: AbstractMachine,
+    *,
+    compat: str,
+    stepped: bool,
+    trace: Path | None,
+) -> dict[str, Any]:
+    """The `simulate` result of a model on a machine whose `array.dataflow` makes it a systolic array.
+
+    Memory keeps up with the array; DRAM bytes are those that the buffers, a level of three parts, miss where
+    the run is stepped, else each value once.
+
+    Raises:
+        ValueError: see `model_topology`; the machine has no `array.dataflow`; or see `run_topology`.
+        OSError: the trace can't be written.
+    """
+    from ..sim.systolic import Compat, Dataflow, SystolicArray
+    from ..sim.systolic_network import run_topology
+
+    if not machine.dataflow:
+        raise ValueError(
+            f"machine {machine.name} has no array.dataflow: --compat and --stepped are of systolic arrays"
+        )
+    sides = {axis.name: axis.size for axis in machine.axes}
+    array = SystolicArray(rows=sides["rows"], cols=sides["cols"], dataflow=Dataflow(machine.dataflow))
+    run = run_topology(model_topology(model), array, Compat(compat), stepped=stepped, trace=trace)
+    mac_pj = machine.pes[0].mac_pj
+    buffer, dram = machine.levels[-2], machine.levels[-1]
+    layers = []
+    for layer in run.layers:
+        reads, writes = (
+            {name: sum(getattr(moved, way) for moved in getattr(layer, name).values()) for name in _MEMORIES}
+            for way in ("reads", "writes")
+        )
+        energy = {
+            "mac": layer.macs * mac_pj,
+            buffer.name: 8
+            * (reads["buffer_bytes"] * buffer.read_pj + writes["buffer_bytes"] * buffer.write_pj)
+            / buffer.word_bits,
+            dram.name: 8
+            * (reads["dram_bytes"] * dram.read_pj + writes["dram_bytes"] * dram.write_pj)
+            / dram.word_bits,
+        }
+        layers.append(
+            {
+                "name": layer.layer,
+                "cycles": layer.cycles,
+                "stall_cycles": {},
+                "macs": layer.macs,
+                "utilization": layer.utilization,
+                "energy_pj": sum(energy.values()),
+                "energy_by_level": energy,
+                "dram_read_bytes": reads["dram_bytes"],
+                "dram_write_bytes": writes["dram_bytes"],
+                "folds": layer.folds,
+                "ports": {name: dataclasses.asdict(moved) for name, moved in layer.ports.items()},
+                "fidelity": layer.fidelity,
+            }
+        )
+    first = run.layers[0]
+    return _modelled(model, machine, layers) | {
+        "compat": compat,
+        "method": first.method,
+        "dram_rule": first.dram_rule,
+        "dataflow": machine.dataflow,
+    }
+
+
+_MEMORIES = ("buffer_bytes", "dram_bytes")
