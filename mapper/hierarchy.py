@@ -18,7 +18,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _REDUCED = ("C", "FY", "FX")
 _MOST_BITS = 1 << 50
 
-DATAFLOWS = {
+DATAFLOWS: dict[str, dict[str, tuple[str, ...]]] = {
     "os": {"rows": ("OY", "OX", "B"), "cols": ("K",)},
     "ws": {"rows": ("C", "FY", "FX"), "cols": ("K",)},
     "is": {"rows": ("C", "FY", "FX"), "cols": ("OY", "OX", "B")},
