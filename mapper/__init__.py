@@ -8,18 +8,22 @@ Imported as `bitwright.mapper`:
 
 from .check import check_program
 from .listing import list_program
-from .lower import NetworkPlan, map_network, plan_network
+from .lower import map_network
 from .machine import Machine, MemoryTiming, load_machine, override_machine, preset_names
 from .mapping import Mapping, MappingError
+from .objective import EventPrices, Objective
+from .plan import NetworkPlan, plan_network
 from .program import Program, ProgramError, Region
 from .tensors import pack_input, unpack_output
 
 __all__ = [
+    "EventPrices",
     "Machine",
     "Mapping",
     "MappingError",
     "MemoryTiming",
     "NetworkPlan",
+    "Objective",
     "Program",
     "ProgramError",
     "Region",

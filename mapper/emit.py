@@ -13,22 +13,11 @@ from .isa import Opcode, PostMode, Token
 from .machine import Machine
 from .mapping import Capacity, ColumnMode
 from .nest import Step, steps_of
+from .prefetch import place_loads
 from .schedule import TileLoad, assign_slots
 from .transfer import LayerPlan, Transfer
 
 __all__ = ["Emitter"]
-
-_AHEAD = 60
-"""Output tiles that a wait may lie behind: a token counter holds 63 posts."""
-
-
-def _span(draft: Draft) -> tuple[int, int, int]:
-    """(region, first byte, byte after the last) that a LOAD of activations reads."""
-    fields, region = draft.fields, draft.region
-    assert region is not None
-    first = fields["address"]
-    rows, planes = (fields["rows"] - 1) * fields["src_row"], (fields["planes"] - 1) * fields["src_plane"]
-    return region, first, first + planes + rows + fields["run"]
 
 
 class Emitter:
@@ -48,36 +37,7 @@ class Emitter:
         weights = assign_slots([s.weight for s in steps], capacity.weight_slots)
         params = assign_slots([s.param for s in steps], capacity.weight_slots, [s.last for s in steps])
         outs = assign_slots([s.out for s in steps], capacity.out_slots)
-        # One WEIGHT_FULL covers both: a new parameter tile always comes with a weight tile.
-        param_of = {load.first: load for load in params.loads}
-        assert set(param_of) <= {load.first for load in weights.loads}
-        operands = {
-            load.first: list(
-                self._transfers[steps[load.first].plan].activations(steps[load.first], load.slot)
-            )
-            for load in acts.loads
-        }
-        waits = self._tensor_waits(steps, acts.loads, operands)
-        done = set(waits.values())
-        latest = 0
-        for load in weights.loads:
-            param = param_of.get(load.first)
-            position = load.position if param is None else max(load.position, param.position)
-            if load.first in waits:  # weights need no tensor, so they go before what waits for one
-                freed = load.freed if param is None else max(load.freed, param.freed)
-                position = min(position, max(freed, waits[load.first]))
-            latest = load.position = min(load.first, max(position, latest))
-        latest = 0
-        for load in acts.loads:
-            # A wait stands after the STORE that ends it, and tiles are loaded in order.
-            latest = load.position = min(load.first, max(load.position, latest, waits.get(load.first, 0)))
-        before: dict[int, list[tuple[TileLoad, bool]]] = {}
-        after: dict[int, list[tuple[TileLoad, bool]]] = {}
-        for load, is_weight in [(w, True) for w in weights.loads] + [(a, False) for a in acts.loads]:
-            where = before if load.position == load.first else after
-            where.setdefault(load.position, []).append((load, is_weight))
-        for group in after.values():
-            group.sort(key=lambda entry: entry[0].first)
+        prefetch = place_loads(steps, self._transfers, acts, weights, params)
         freed = {
             Token.ACT_FREE: {r.release for r in acts.loads if r.releases},
             Token.WEIGHT_FREE: {r.release for r in weights.loads if r.releases},
@@ -87,8 +47,7 @@ class Emitter:
         weight_first = {load.first for load in weights.loads}
         claimed: set[Hashable] = set()
         for i, step in enumerate(steps):
-            for load, is_weight in before.get(i, []):
-                self._load(load, steps, is_weight, param_of, operands, load.first in waits)
+            self._stream += prefetch.before.get(i, [])
             self._configure(step)
             out = outs.loads[outs.of_step[i]]
             run = self._exec(
@@ -111,81 +70,12 @@ class Emitter:
                     run.post(token, "post_drain" if token is Token.PARAM_FREE else "post")
             if i + 1 == len(steps) or steps[i + 1].out != step.out:
                 run.post(Token.OUT_FULL, "post_drain")
-                self._store(step, out, i in done)
-            for load, is_weight in after.get(i, []):
-                self._load(load, steps, is_weight, param_of, operands, load.first in waits)
+                self._store(step, out, i in prefetch.waited_for)
+            self._stream += prefetch.after.get(i, [])
         self._stream.append(Draft(Opcode.END, len(self.plans) - 1, {}))
         return self._stream
 
-    # -- LOAD and STORE ------------------------------------------------------------------------
-
-    def _tensor_waits(
-        self, steps: list[Step], loads: list[TileLoad], operands: dict[int, list[Draft]]
-    ) -> dict[int, int]:
-        """For each activation tile that waits, by its first step, the step whose STOREs it waits for.
-
-        A tile waits for the last STORE of a byte that it reads, so a layer begins before the one that it
-        reads has ended. STOREs are in order: one stands for all before it, and none is waited for twice.
-        Where a tile needs only a STORE that is `_AHEAD` or more output tiles back, it waits for that one,
-        so that the counter holds all posts between.
-        """
-        waits: dict[int, int] = {}
-        stored: list[tuple[int, int, int, int]] = []
-        """(step, region, first byte, byte after the last) of each output tile."""
-        written: dict[int, int] = {}
-        """For each region the step of its last STORE."""
-        over, step = -1, 0
-        for load in loads:
-            while step < load.first:
-                if steps[step + 1].out != steps[step].out:
-                    region, first, last = self._transfers[steps[step].plan].stored(steps[step])
-                    stored.append((step, region, first, last))
-                    written[region] = step
-                step += 1
-            reads = [_span(draft) for draft in operands[load.first] if draft.opcode is Opcode.LOAD]
-            if all(written.get(region, -1) <= over for region, _, _ in reads):
-                continue
-            for number, (made, region, first, last) in enumerate(reversed(stored), 1):
-                if made <= over:
-                    break
-                if number == _AHEAD or any(
-                    region == where and first < stop and start < last for where, start, stop in reads
-                ):
-                    over = waits[load.first] = made
-                    break
-        return waits
-
-    def _load(
-        self,
-        load: TileLoad,
-        steps: list[Step],
-        is_weight: bool,
-        param_of: dict[int, TileLoad],
-        operands: dict[int, list[Draft]],
-        new_tensor: bool,
-    ) -> None:
-        step = steps[load.first]
-        transfer = self._transfers[step.plan]
-        if is_weight:
-            param = param_of.get(load.first)
-            if param is not None:
-                drafts = transfer.params(step, param.slot)
-                if param.waits:
-                    drafts[0].wait(Token.PARAM_FREE)
-                self._stream += drafts
-            drafts = list(transfer.weights(step, load.slot))
-            waits, full = Token.WEIGHT_FREE, Token.WEIGHT_FULL
-        else:
-            drafts = operands[load.first]
-            waits, full = Token.ACT_FREE, Token.ACT_FULL
-            if new_tensor:
-                # Padding needs no tensor, so only the first LOAD waits for it.
-                reads = (d for d in drafts if d.opcode is Opcode.LOAD)
-                next(reads, drafts[-1]).wait(Token.TENSOR_DONE)
-        if load.waits:
-            drafts[0].wait(waits)
-        drafts[-1].post(full)
-        self._stream += drafts
+    # -- STORE ------------------------------------------------------------------------
 
     def _store(self, step: Step, out: TileLoad, waited_for: bool) -> None:
         drafts = self._transfers[step.plan].stores(step, out.slot)

@@ -43,13 +43,17 @@ class Graph:
     """Number of the network's output; its input is number 0."""
 
 
-def lower_graph(network: Network) -> Graph:
+def lower_graph(network: Network, apart: frozenset[str] = frozenset()) -> Graph:
     """The core layers of `network`, in an order in which they can run, and its tensors in memory.
+
+    Args:
+        network: what to run.
+        apart: max pools that get a pass of their own, though they could run with the layer before them.
 
     Raises:
         MappingError: a layer that the core doesn't run; the message names it and the way out.
     """
-    state = Lowering(network)
+    state = Lowering(network, apart)
     for layer in network.layers:
         if not state.consumers[layer.output] and layer.output != network.output:
             raise refuse(layer, f"nobody takes its output {layer.output}", "leave it out")

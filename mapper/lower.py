@@ -2,76 +2,50 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from ..models.network import Network
 from .check import check_program
 from .emit import Emitter
-from .graph import Graph, lower_graph
 from .image import pack_params, pack_weights
 from .isa import COMMAND_BYTES
-from .layers import CoreLayer, check_accumulators, check_served
+from .judge import Judge, plans_of
 from .machine import Machine
-from .mapping import Capacity, Mapping, MappingError, capacity_of
+from .mapping import MappingError
 from .memory import align, place_regions
+from .objective import EventPrices, Objective
+from .plan import NetworkPlan, plan_network
 from .program import Program, encode_commands
-from .search import choose_mapping
-from .transfer import LayerPlan
 
-__all__ = ["NetworkPlan", "map_network", "plan_network"]
+__all__ = ["lower_plan", "map_network"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkPlan:
-    """The mapping of every core layer, and what their tiles may take of the buffers."""
-
-    graph: Graph
-    mappings: tuple[Mapping, ...]
-    capacity: Capacity
-
-    @property
-    def layers(self) -> tuple[CoreLayer, ...]:
-        """The core layers in order."""
-        return self.graph.layers
-
-
-def plan_network(network: Network, machine: Machine) -> NetworkPlan:
-    """The core layers of `network` with the mapping chosen for each.
-
-    Buffers are split in two halves, so that the next tile loads meanwhile; where a layer can't run
-    within a half, the network runs with that buffer as a whole.
+def map_network(
+    network: Network,
+    machine: Machine,
+    *,
+    objective: Objective = Objective.LATENCY,
+    prices: EventPrices | None = None,
+    judge: Judge | None = None,
+) -> Program:
+    """The checked program that runs `network` on `machine`; arguments as `plan_network` takes them.
 
     Raises:
         MappingError: the network or a layer can't run on this machine; names the layer.
-    """
-    graph = lower_graph(network)
-    for layer in graph.layers:
-        check_served(layer, machine)
-        check_accumulators(layer, machine)
-    slots = {"activations": 2, "weights": 2, "outputs": 2}
-    while True:
-        capacity = capacity_of(machine, slots)
-        try:
-            mappings = tuple(choose_mapping(layer.shape, machine, capacity) for layer in graph.layers)
-        except MappingError as fault:
-            if fault.buffer is None or slots[fault.buffer] == 1:
-                raise
-            slots[fault.buffer] = 1
-            continue
-        return NetworkPlan(graph=graph, mappings=mappings, capacity=capacity)
-
-
-def map_network(network: Network, machine: Machine) -> Program:
-    """The checked program that runs `network` on `machine`.
-
-    Raises:
-        MappingError: the network or a layer can't run on this machine; names the layer.
+        ValueError: an objective with energy, and no prices.
         ProgramError: never for a network that maps, unless the mapper is at fault.
     """
-    plan = plan_network(network, machine)
+    return lower_plan(network, machine, plan_network(network, machine, objective, prices, judge))
+
+
+def lower_plan(network: Network, machine: Machine, plan: NetworkPlan) -> Program:
+    """The checked program of a network whose mappings are chosen.
+
+    Raises:
+        MappingError: a command passes a field of the command set; names the layer.
+        ProgramError: the mapper is at fault.
+    """
     constants: dict[str, tuple[str, NDArray[np.uint8]]] = {}
     for layer, mapping in zip(plan.layers, plan.mappings, strict=True):
         name = layer.shape.name
@@ -80,17 +54,7 @@ def map_network(network: Network, machine: Machine) -> Program:
 
     # Addresses come after the commands are counted: the emitter names regions by their index.
     _, where = place_regions(0, constants, plan.graph)
-    plans = [
-        LayerPlan(
-            layer=layer,
-            mapping=mapping,
-            weights=1 + 2 * index,
-            params=2 + 2 * index,
-            sources=tuple(where[number] for number in layer.sources),
-            result=where[layer.result],
-        )
-        for index, (layer, mapping) in enumerate(zip(plan.layers, plan.mappings, strict=True))
-    ]
+    plans = plans_of(plan.graph, plan.mappings, where)
     drafts = Emitter(machine, plan.capacity, plans).emit()
     regions, _ = place_regions(len(drafts) * COMMAND_BYTES, constants, plan.graph)
     commands = tuple(draft.place(regions) for draft in drafts)

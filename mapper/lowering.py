@@ -83,8 +83,8 @@ def shuffle_order(state: Lowering, layer: Shuffle) -> Index:
 class Lowering:
     """What is placed, and the core layers so far."""
 
-    def __init__(self, network: Network) -> None:
-        self.network = network
+    def __init__(self, network: Network, apart: frozenset[str] = frozenset()) -> None:
+        self.network, self.apart = network, apart
         self.layers: list[CoreLayer] = []
         self.storages: list[Storage] = []
         self.consumers: dict[str, list[Layer]] = {name: [] for name in network.tensors}

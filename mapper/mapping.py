@@ -145,8 +145,14 @@ class Mapping:
     write_bytes: int = field(default=0, compare=False)
     cycles: int = field(default=0, compare=False)
     """Estimate only: the cycle model knows better."""
+    energy_pj: float = field(default=0.0, compare=False)
+    """Estimate of the event energy, 0 where nobody asked for it."""
+    score: float = field(default=0.0, compare=False)
+    """What the search made small: see `objective.Objective`."""
+    optimal: bool = field(default=False, compare=False)
+    """Whether no candidate of the space that `search.py` states has a lower estimate."""
     evaluated: int = field(default=0, compare=False)
-    """Candidates priced before this one was chosen, itself among them."""
+    """Candidates priced or ruled out by a bound before this one was chosen, itself among them."""
     seconds: float = field(default=0.0, compare=False)
     """What the search took."""
     act_bytes: int = field(default=0, compare=False)
@@ -379,6 +385,6 @@ class Mapping:
             if need > have:
                 raise MappingError(
                     f"layer {name}: a tile needs {need} bytes of the {buffer} buffer, "
-                    f"which holds {have} for one tile: {way}",
+                    f"which holds {have} for one tile, {need - have} too few: {way}",
                     key,
                 )

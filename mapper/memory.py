@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as AbstractMapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +12,25 @@ from numpy.typing import NDArray
 from .graph import Graph
 from .program import Region
 
-__all__ = ["ALIGNMENT", "align", "allocate", "place_regions"]
+__all__ = ["ALIGNMENT", "TensorLife", "align", "allocate", "peak_bytes", "place_regions", "tensor_lives"]
 
 ALIGNMENT = 64
 """Bytes; every region and tensor starts at a multiple: two beats of the widest bus."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorLife:
+    """Where a tensor lies in memory and while which layers it must."""
+
+    name: str
+    kind: str
+    """`input`, `activations` or `output`."""
+    address: int
+    size: int
+    first: int
+    """The layer that begins to write it; −1: it is there before the run."""
+    last: int
+    """The last layer that touches it; the number of layers: it is there after the run."""
 
 
 def align(size: int) -> int:
@@ -88,3 +105,46 @@ def place_regions(
     own = {0: source, graph.output: result}
     where = [(own[n], 0) if n in own else (shared, inner[n]) for n in range(len(graph.storages))]
     return regions, where
+
+
+def tensor_lives(graph: Graph, regions: Sequence[Region]) -> list[TensorLife]:
+    """The tensors of a network by address: the DRAM map without constants.
+
+    Args:
+        graph: the core layers and their tensors.
+        regions: of the program that was made from it.
+    """
+    lives, (placed, _) = _lives(graph), allocate(graph)
+    start = {region.kind: region.address for region in regions}
+    count = len(graph.layers)
+    rows = []
+    for number, storage in enumerate(graph.storages):
+        if storage.kind == "activations":
+            if number not in lives:
+                continue
+            first, last = lives[number]
+        elif number == 0:
+            readers = [i for i, layer in enumerate(graph.layers) if 0 in layer.sources]
+            first, last = -1, max(readers, default=0)
+        else:
+            writers = [i for i, layer in enumerate(graph.layers) if layer.result == number]
+            first, last = min(writers, default=0), count
+        rows.append(
+            TensorLife(
+                name=storage.name,
+                kind=storage.kind,
+                address=start[storage.kind] + placed.get(number, 0),
+                size=storage.size,
+                first=first,
+                last=last,
+            )
+        )
+    return sorted(rows, key=lambda row: (row.address, row.first))
+
+
+def peak_bytes(lives: Sequence[TensorLife]) -> int:
+    """Bytes of the tensors that live at once at most, each rounded up to the alignment."""
+    moments = {life.first for life in lives}
+    return max(
+        sum(align(life.size) for life in lives if life.first <= moment <= life.last) for moment in moments
+    )

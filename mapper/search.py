@@ -1,319 +1,408 @@
-"""The choice of a mapping for one layer: least DRAM bytes first, then least estimated cycles."""
+"""The choice of a mapping for one layer: every tile of a stated space, by the objective, with bounds.
+
+The space, for a reduction that fits a tile's buffers whole: tile widths and a column's rows that cut the
+layer into 1, 2, 3, … nearly equal parts; K tiles likewise; both loop orders; columns that share a tile or
+split it; pixels that the stride skips held or not; as many columns as the layer has rows for; at most 4096
+pixel tiles, if anything with so few fits. Accumulator tiles cover a tile with as few as there can be. A bound
+that no estimate goes below rules most of it out, so the best found is the best there is, by the estimate
+(`Mapping.optimal`). Where no whole reduction fits, it is split by rule (`chunk_search.py`).
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
-from collections.abc import Iterator
 
+import numpy as np
+from numpy.typing import NDArray
+
+from .chunk_search import rank_chunked, smallest_mapping
+from .isa import PostMode
 from .machine import Machine
-from .mapping import (
-    Capacity,
-    ColumnMode,
-    LoopOrder,
-    Mapping,
-    MappingError,
-)
-from .shape import Chunk, LayerShape
-from .traffic import activation_beats, estimate_cycles, passes, pixel_work, weight_bytes
+from .mapping import Capacity, ColumnMode, LoopOrder, Mapping, MappingError
+from .objective import EventPrices, Objective
+from .pricing import price_events
+from .shape import LayerShape
+from .splits import FIELD_REGION, FIELD_SETS, FIELD_TAPS, field_fits, pixel_skips, splits
+from .traffic import activation_beats, line_bytes, passes, pixel_work, weight_bytes
 
-__all__ = ["choose_mapping"]
+__all__ = ["FINALISTS", "LayerSearch", "choose_mapping"]
 
-_WIDTHS = 4
-"""Tile widths that are tried one by one, widest first; from there on each at most half the one before."""
-_HEIGHTS = 4
-"""Likewise."""
-_K_TILES = 6
-"""K tiles tried at most, largest first."""
-_FIELD_GROUPS = 4095
-_FIELD_REGION = 4095
-_FIELD_PIXEL = 65535
-_FIELD_TAPS = 255
-"""What EXEC.groups, EXEC.region_x, OUTPUT.pixel_x and GEOMETRY.fy and .fx hold."""
+FINALISTS = 4
+"""Candidates of a layer that are kept for whoever knows better than the estimate."""
+
+_MOST_TILES = 4096
+"""Pixel tiles of a layer at most, if a choice with so few fits."""
+_ORDERS = (LoopOrder.ACTIVATIONS, LoopOrder.WEIGHTS)
 
 
-def _splits(size: int) -> list[int]:
-    """Part sizes that cut `size` into 1, 2, 3, … nearly equal parts, each once, falling."""
-    return sorted({-(-size // parts) for parts in range(1, size + 1)}, reverse=True)
-
-
-def _accumulator_tile(shape: LayerShape, rows: int, width: int, depth: int) -> tuple[int, int]:
-    """(y, x) of the tile that covers rows × width with the fewest tiles, whole windows each."""
-    if shape.overlaps:
-        return shape.pool_y, shape.pool_x
-    best = (0, 0, 0)
-    score: tuple[int, int] | None = None
-    for y in range(shape.pool_y, rows + 1, shape.pool_y):
-        x = min(width, depth // y // shape.pool_x * shape.pool_x)
-        if x < shape.pool_x:
-            break
-        count = -(-rows // y) * -(-width // x)
-        if score is None or (count, y) < score:
-            score, best = (count, y), (y, x, count)
-    return best[0], best[1]
-
-
-def _pixel_tiles(
-    shape: LayerShape, machine: Machine, columns: int, single: bool
-) -> Iterator[tuple[int, list[int]]]:
-    """(tile width, rows of a column to try) in convolution outputs, largest first.
-
-    Args:
-        shape: the layer.
-        machine: gives the accumulators.
-        columns: columns used.
-        single: whether a tile must be one accumulator tile.
-    """
-    depth = machine.array.acc_depth
-    rows = [h * shape.pool_y for h in _splits(-(-(shape.OY // shape.pool_y) // columns))]
-    for width in (w * shape.pool_x for w in _splits(shape.OX // shape.pool_x)):
-        if width > _FIELD_REGION:
-            continue
-        fitting = [h for h in rows if h <= _FIELD_REGION and (h * width <= depth if single else True)]
-        if fitting:
-            yield width, fitting
-
-
-def _skips(shape: LayerShape, part: Chunk, machine: Machine) -> list[bool]:
-    """Whether leaving out pixels that the stride skips is possible, and whether it may pay."""
-    if shape.stride_x == 1:
-        return [False]
-    if part.c < shape.C or shape.places[0].pitch > shape.act_bytes(shape.C):
-        return [True]
-    # Separate pixels cost at least a beat each: with little to skip a whole run is cheaper.
-    return [False, True] if machine.bus_bytes <= shape.act_bytes(shape.C) else [False]
-
-
-def _channel_cuts(channels: int, lanes: int, most: int, align: int) -> list[int]:
-    """Channels of a chunk to try, falling: whole lane sets as long as they are above one.
-
-    Args:
-        channels: all there are.
-        lanes: of a PE.
-        align: channels that fill whole bytes, of which a chunk is a multiple (unless it is all of them).
-        most: what a weight tile of one group holds, so that nothing above it need be tried for one.
-    """
-    cuts = {channels, min(channels, max(1, most // lanes * lanes))}
-    cuts |= {min(channels, -(-size // lanes) * lanes) for size in _splits(channels)[:32]}
-    size = 1
-    while size < channels:  # lane counts are powers of two too
-        cuts.add(size)
-        size *= 2
-    return sorted({c for c in cuts if c == channels or c % align == 0}, reverse=True)
-
-
-def _chunked(shape: LayerShape, fy: int, fx: int, c: int) -> tuple[Chunk, ...]:
-    return tuple(
-        Chunk(y, min(fy, shape.FY - y), x, min(fx, shape.FX - x), ch, min(c, shape.C - ch))
-        for y in range(0, shape.FY, fy)
-        for x in range(0, shape.FX, fx)
-        for ch in range(0, shape.C, c)
+def _core(shape: LayerShape, machine: Machine) -> NDArray[np.int64]:
+    """The kernel's CORE entries."""
+    timing, bus, memory = machine.timing, machine.bus, machine.memory
+    return np.array(
+        [
+            machine.bus_bytes,
+            bus.max_burst,
+            bus.read_outstanding,
+            memory.read_latency,
+            memory.write_latency,
+            memory.beat_interval,
+            timing.array_latency,
+            timing.add_latency if shape.mode is PostMode.ADD else timing.post_latency,
+            timing.store_latency,
+            timing.token_latency,
+            machine.row_groups,
+            32 // machine.bus_bytes,
+        ],
+        np.int64,
     )
 
 
-def _least_groups(shape: LayerShape, rows: int) -> int:
-    """Groups of the smallest K tile, which ends at a whole byte in memory."""
-    return min(-(-shape.out_align // rows), -(-shape.K // rows))
+def _layer(base: Mapping, machine: Machine) -> NDArray[np.int64]:
+    """The kernel's LAYER entries."""
+    shape = base.shape
+    walk = base.geometry(shape.whole, machine)
+    searches = shape.mode is PostMode.THRESHOLDS and shape.levels > 1
+    return np.array(
+        [
+            shape.OX,
+            shape.pool_y,
+            shape.pool_x,
+            shape.W,
+            len(shape.places),
+            shape.places[0].pitch,
+            shape.target.pitch,
+            shape.target.step,
+            shape.out_bits,
+            2 * shape.levels if searches else 1,
+            walk.steps,
+            shape.K,
+            base.rows,
+            base.all_groups,
+            shape.pe.lane_wise,
+            shape.alike,
+            shape.ones,
+            walk.lines,
+            line_bytes(base, machine, 0),
+            line_bytes(base, machine, 0 if shape.ones else base.all_groups - 1),
+            shape.param_lines(1, machine.row_groups) * machine.param_line_bits // 8,
+            shape.overlaps,
+        ],
+        np.int64,
+    )
 
 
-class _Search:
-    """The candidates of one layer on one machine."""
+class _Space:
+    """The choices of pixel tiles of one layer with a number of columns, as the kernel's tables."""
 
-    def __init__(self, shape: LayerShape, machine: Machine, capacity: Capacity) -> None:
-        self.shape, self.machine, self.capacity = shape, machine, capacity
-        self._best: tuple[tuple[int, int, int], Mapping] | None = None
-        self.evaluated = 0
-        """Candidates priced so far."""
-
-    def best(self) -> Mapping | None:
-        """The best of the candidates offered so far."""
-        return self._best[1] if self._best else None
-
-    def _consider(self, base: Mapping) -> bool:
-        """Try every K tile and loop order with the pixel tiles and chunks of `base`."""
-        shape, machine, capacity = self.shape, self.machine, self.capacity
-        lane_wise = shape.pe.lane_wise
-        base_act = base.bank_bytes()  # for lane-wise work that of one group
-        if base_act > capacity.act_bytes:
-            return False
-        geometries = [base.geometry(chunk, machine) for chunk in base.chunks]
-        if max(g.sets for g in geometries) >= 1 << 14:
-            return False
-        if max(max(g.fy, g.fx) for g in geometries) > _FIELD_TAPS:
-            return False
-        group_lines = sum(g.lines for g in geometries)
-        held_lines = max(g.lines for g in geometries) if base.weight_chunked else group_lines
-        if held_lines > capacity.weight_lines:
-            return False
-        beats: int | None = None
-        weights = 0
-        tried = 0
-        for groups in _splits(base.all_groups):
-            if groups > _FIELD_GROUPS:
-                continue
-            if shape.param_lines(groups, machine.row_groups) > capacity.param_lines:
-                continue
-            lines = held_lines if base.weight_chunked or shape.ones else groups * group_lines
-            if lines > capacity.weight_lines:
-                continue
-            if groups < base.all_groups and groups * machine.array.rows % shape.out_align:
-                continue  # a K tile starts at a whole byte in memory
-            if lane_wise and base.act_chunked and groups > _least_groups(shape, machine.array.rows):
-                continue
-            tiled = dataclasses.replace(base, groups=groups)
-            if tiled.k_tile > _FIELD_PIXEL or tiled.output_bytes() > capacity.out_bytes:
-                continue
-            if lane_wise:
-                base_act = tiled.bank_bytes()
-                if base_act > capacity.act_bytes:
-                    continue
-            if beats is None or lane_wise:
-                beats = activation_beats(tiled, machine.bus_bytes, capacity.act_slots)
-                weights = weight_bytes(tiled, machine)
-                work = pixel_work(tiled)
-            params = shape.param_lines(base.all_groups, machine.row_groups) * machine.param_line_bits // 8
-            for order in LoopOrder:
-                candidate = tiled if order is tiled.order else dataclasses.replace(tiled, order=order)
-                act, weight, param = passes(candidate, capacity, work)
-                read = act * beats * machine.bus_bytes + weight * weights + param * params
-                cycles = estimate_cycles(candidate, machine, work, geometries, read, base_act)
-                score = (read, cycles, work.tiles * len(candidate.k_tiles))
-                self.evaluated += 1
-                if self._best is None or score < self._best[0]:
-                    pixels = (shape.OY // shape.pool_y) * (shape.OX // shape.pool_x)
-                    self._best = (
-                        score,
-                        dataclasses.replace(
-                            candidate,
-                            read_bytes=read,
-                            write_bytes=shape.out_bytes(shape.K) * pixels,
-                            cycles=cycles,
-                            act_bytes=base_act,
-                            weight_bytes=lines * machine.weight_line_bits // 8,
-                            out_bytes=candidate.output_bytes(),
-                            param_channels=groups * machine.array.rows,
-                        ),
-                    )
-            tried += 1
-            if tried == _K_TILES:
-                break
-        return tried > 0
-
-    def run(
-        self,
-        columns: int,
-        chunks: tuple[Chunk, ...],
-        act_chunked: bool = False,
-        weight_chunked: bool = False,
-    ) -> bool:
-        """Whether anything fits with these columns and chunks; the best is kept."""
-        shape, machine = self.shape, self.machine
-        found_any = False
-        part = chunks[0] if act_chunked else shape.whole
+    def __init__(self, shape: LayerShape, machine: Machine, columns: int) -> None:
+        self.shape, self.machine, self.columns = shape, machine, columns
+        whole = shape.whole
         modes = list(ColumnMode) if columns > 1 else [ColumnMode.SHARED]
-        widths, narrowest = 0, shape.OX
-        for width, heights in _pixel_tiles(shape, machine, columns, act_chunked):
-            if widths >= _WIDTHS and width > narrowest // 2:
-                continue
-            found_width = False
-            for mode in modes:
-                for skip in _skips(shape, part, machine):
-                    found, least = 0, heights[0]
-                    for height in heights:
-                        if found >= _HEIGHTS and height > least // 2:
-                            continue
-                        acc_y, acc_x = _accumulator_tile(shape, height, width, machine.array.acc_depth)
-                        fits = self._consider(
-                            Mapping(
-                                shape=shape,
-                                rows=machine.array.rows,
-                                columns=columns,
-                                column_rows=height,
-                                tile_x=width,
-                                groups=1,
-                                acc_y=acc_y,
-                                acc_x=acc_x,
-                                order=LoopOrder.WEIGHTS,
-                                mode=mode,
-                                skip_x=skip,
-                                chunks=chunks,
-                                act_chunked=act_chunked,
-                                weight_chunked=weight_chunked,
-                            )
-                        )
-                        if fits:
-                            found, least = found + 1, height
-                    found_width |= found > 0
-            found_any |= found_width
-            if found_width:
-                widths, narrowest = widths + 1, width
-        return found_any
+        self.skips = pixel_skips(shape, whole, machine)
+        heights = [h * shape.pool_y for h in splits(-(-(shape.OY // shape.pool_y) // columns))]
+        widths = [w * shape.pool_x for w in splits(shape.OX // shape.pool_x)]
+        ys: list[tuple[int, ...]] = []
+        xs: list[tuple[int, ...]] = []
+        downs: list[tuple[int, ...]] = []
+        acrosses: list[tuple[int, ...]] = []
+        for mode in modes:
+            for height in heights:
+                if height <= FIELD_REGION:
+                    downs.append(self._rows(mode, height, ys))
+        for skip in self.skips:
+            for width in widths:
+                if width <= FIELD_REGION:
+                    acrosses.append(self._columns(skip, width, xs))
+        self.ys, self.xs = np.array(ys, np.int64), np.array(xs, np.int64)
+        down, across = np.array(downs, np.int64), np.array(acrosses, np.int64)
+        y = np.repeat(down, len(across), axis=0)
+        x = np.tile(across, (len(down), 1))
+        # y: from, to, split, rows, step, held, rows in all, of all columns, tiles, columns of a full tile
+        # x: from, to, width, step, held, tiles, skip
+        tiles = y[:, 8] * x[:, 5]
+        self.skip = x[:, 6]
+        self.bases = np.stack(
+            [
+                y[:, 0], y[:, 1], x[:, 0], x[:, 1], y[:, 2], y[:, 4], x[:, 3], y[:, 3], x[:, 2],
+                y[:, 5] * x[:, 4], y[:, 6] * shape.OX, y[:, 7] * shape.OX, tiles, y[:, 9],
+            ],
+            axis=1,
+        )  # fmt: skip
 
-    def run_chunked(self, columns: int) -> bool:
-        """Whether anything fits with the reduction split; the largest chunk that fits is taken."""
+    def mapping(
+        self, mode: ColumnMode, skip: bool, height: int, width: int, groups: int = 1, order: int = 1
+    ) -> Mapping:
+        """The mapping of these choices; the accumulator tile is still to be set."""
+        return Mapping(
+            shape=self.shape,
+            rows=self.machine.array.rows,
+            columns=self.columns,
+            column_rows=height,
+            tile_x=width,
+            groups=groups,
+            acc_y=1,
+            acc_x=1,
+            order=_ORDERS[order],
+            mode=mode,
+            skip_x=skip,
+            chunks=(self.shape.whole,),
+        )
+
+    def _rows(self, mode: ColumnMode, height: int, ys: list[tuple[int, ...]]) -> tuple[int, ...]:
         shape = self.shape
-        array, kind = self.machine.array, shape.pe
-        lanes = array.lanes(kind)
-        if shape.overlaps:
-            return False  # one tap: nothing to split
-        for fx in dict.fromkeys((min(shape.FX, _FIELD_TAPS), 1)):
-            found = False
-            for act_chunked, weight_chunked in ((False, True), (True, False), (True, True)):
-                for fy in dict.fromkeys((min(shape.FY, _FIELD_TAPS), 1)):
-                    most = self.capacity.weight_lines * array.sets_per_word(kind) // fy * lanes // fx
-                    cuts = _channel_cuts(shape.C, lanes, most, shape.act_align)
-                    for c in [shape.C] if kind.lane_wise else cuts:
-                        if weight_chunked and c > max(most, shape.act_align) and not kind.lane_wise:
-                            continue
-                        chunks = _chunked(shape, fy, fx, c)
-                        if len(chunks) > 1 and self.run(columns, chunks, act_chunked, weight_chunked):
-                            found = True
-                            break
-            if found:
-                return True
-        return False
+        base = self.mapping(mode, False, height, shape.pool_x)
+        step, first = self.columns * height, len(ys)
+        rows = used = tiles = 0
+        inner = step if mode is ColumnMode.SHARED else height
+        for y0 in range(0, shape.OY, step):
+            of = min(step, shape.OY - y0)
+            for top in range(0, of, inner):
+                axis = base.y_axis(shape.whole, y0 + top, min(inner, of - top))
+                ys.append((tiles, of, axis.start, axis.before, axis.valid, axis.after))
+            rows += min(height, of)
+            used += min(height, of) * -(-of // height)
+            tiles += 1
+        largest = base.tile_rows if mode is ColumnMode.SHARED else height
+        held = base.held_y(shape.whole, largest)
+        split = int(mode is ColumnMode.SPLIT)
+        return (
+            first, len(ys), split, height, base.steps_held(shape.whole)[0], held, rows, used, tiles,
+            base.tile_columns,
+        )  # fmt: skip
+
+    def _columns(self, skip: bool, width: int, xs: list[tuple[int, ...]]) -> tuple[int, ...]:
+        shape = self.shape
+        base = self.mapping(ColumnMode.SHARED, skip, shape.pool_y, width)
+        first = len(xs)
+        for x0 in range(0, shape.OX, width):
+            of = min(width, shape.OX - x0)
+            axis = base.x_axis(shape.whole, x0, of)
+            xs.append((of, axis.start, axis.before, axis.valid, axis.after))
+        held = base.held_x(shape.whole, width)
+        step = base.steps_held(shape.whole)[1]
+        return first, len(xs), width, step, held, len(xs) - first, int(skip)
 
 
-def choose_mapping(shape: LayerShape, machine: Machine, capacity: Capacity) -> Mapping:
-    """The legal mapping with the least DRAM bytes; among equals the one with the least cycles.
+def _k_groups(
+    shape: LayerShape, machine: Machine, capacity: Capacity, all_groups: int, lines: int
+) -> list[int]:
+    """Groups of the K tiles whose weights and parameters fit a slot, largest first."""
+    return [
+        groups
+        for groups in splits(all_groups)
+        if field_fits(shape, groups, machine.array.rows)
+        and shape.param_lines(groups, machine.row_groups) <= capacity.param_lines
+        and (1 if shape.ones else groups) * lines <= capacity.weight_lines
+        and (groups == all_groups or groups * machine.array.rows % shape.out_align == 0)
+    ]
+
+
+def _rank(
+    space: _Space,
+    capacity: Capacity,
+    objective: Objective,
+    prices: EventPrices | None,
+    slack: float,
+    few: bool,
+) -> list[Mapping]:
+    """The best candidates that hold the whole reduction, best first, of few pixel tiles or of many."""
+    shape, machine = space.shape, space.machine
+    base = space.mapping(ColumnMode.SHARED, space.skips[-1], shape.pool_y, shape.pool_x)
+    walk = base.geometry(shape.whole, machine)
+    if max(walk.fy, walk.fx) > FIELD_TAPS or walk.sets > FIELD_SETS or walk.lines > capacity.weight_lines:
+        return []
+    k_groups = _k_groups(shape, machine, capacity, base.all_groups, walk.lines)
+    chosen = (space.bases[:, 12] <= _MOST_TILES) == few
+    bases, skips = space.bases[chosen], space.skip[chosen]
+    if not k_groups or not len(bases):
+        return []
+    from .search_kernel import FOUND, accumulator_tile, search
+
+    layer = _layer(base, machine)
+    size = 0 if shape.pe.lane_wise else base.held_bytes(shape.whole)
+    limits = np.array(
+        [
+            capacity.act_bytes, capacity.out_bytes, capacity.act_slots, capacity.weight_slots,
+            capacity.out_slots, machine.array.acc_depth, size,
+        ],
+        np.int64,
+    )  # fmt: skip
+    found = np.full((2 * len(k_groups), len(FOUND)), math.inf)
+    counts = np.zeros(2, np.int64)
+    search(
+        _core(shape, machine),
+        layer,
+        np.array([place.offset for place in shape.places], np.int64),
+        space.ys,
+        space.xs,
+        bases,
+        np.array(k_groups, np.int64),
+        limits,
+        price_events(shape, machine, prices, walk.lines),
+        list(Objective).index(objective),
+        slack,
+        np.zeros((int(bases[:, 12].max()), 12), np.int64),
+        found,
+        counts,
+    )
+    ranked = []
+    rows = sorted(found[np.isfinite(found[:, 0])].tolist())[:FINALISTS]
+    for score, _, index, groups, order, cycles, energy, _ in rows:
+        _, _, _, _, split, _, _, height, width = bases[int(index)].tolist()[:9]
+        acc = np.zeros(2, np.int64)
+        accumulator_tile(layer, height, width, machine.array.acc_depth, acc)
+        mode = ColumnMode.SPLIT if split else ColumnMode.SHARED
+        mapping = dataclasses.replace(
+            space.mapping(mode, bool(skips[int(index)]), height, width, int(groups), int(order)),
+            acc_y=int(acc[0]),
+            acc_x=int(acc[1]),
+            cycles=int(cycles),
+            energy_pj=energy,
+            score=score,
+            evaluated=int(counts.sum()),
+            optimal=score == rows[0][0],
+        )
+        ranked.append(_with_bytes(mapping, machine, capacity))
+    return ranked
+
+
+def _with_bytes(mapping: Mapping, machine: Machine, capacity: Capacity) -> Mapping:
+    """The mapping with what it reads, writes and holds."""
+    shape, work = mapping.shape, pixel_work(mapping)
+    act, weight, param = passes(mapping, capacity, work)
+    beats = activation_beats(mapping, machine.bus_bytes, capacity.act_slots)
+    params = shape.param_lines(mapping.all_groups, machine.row_groups) * machine.param_line_bits // 8
+    pixels = (shape.OY // shape.pool_y) * (shape.OX // shape.pool_x)
+    return dataclasses.replace(
+        mapping,
+        read_bytes=act * beats * machine.bus_bytes + weight * weight_bytes(mapping, machine) + param * params,
+        write_bytes=shape.out_bytes(shape.K) * pixels,
+        act_bytes=mapping.bank_bytes(),
+        weight_bytes=mapping.tile_lines(machine) * machine.weight_line_bits // 8,
+        out_bytes=mapping.output_bytes(),
+        param_channels=mapping.groups * machine.array.rows,
+    )
+
+
+class LayerSearch:
+    """The search of one layer, with what doesn't depend on the split of the buffers kept."""
+
+    def __init__(
+        self,
+        shape: LayerShape,
+        machine: Machine,
+        objective: Objective = Objective.LATENCY,
+        prices: EventPrices | None = None,
+        slack: float = 1.0,
+    ) -> None:
+        if prices is None and objective in (Objective.ENERGY, Objective.EDP):
+            raise ValueError(
+                f"objective {objective} needs prices of events: give sim.energy.event_prices(machine)"
+            )
+        if shape.pool_y * shape.pool_x > machine.array.acc_depth:
+            raise MappingError(
+                f"layer {shape.name}: a pool window of {shape.pool_y} × {shape.pool_x} pixels must fit "
+                f"array.acc_depth, which is {machine.array.acc_depth}: raise array.acc_depth"
+            )
+        self.shape, self.machine, self.objective, self.prices = shape, machine, objective, prices
+        self.slack = slack
+        """How many times the best score the other finalists may have."""
+        self.seconds = 0.0
+        """What all searches took."""
+        self._spaces: dict[int, _Space] = {}
+        self.bound = self._bound()
+        """A score that no mapping of the layer that holds the whole reduction goes below, however the
+        buffers are split."""
+
+    def _space(self, columns: int) -> _Space:
+        if columns not in self._spaces:
+            self._spaces[columns] = _Space(self.shape, self.machine, columns)
+        return self._spaces[columns]
+
+    def _bound(self) -> float:
+        started = time.perf_counter()
+        shape, machine = self.shape, self.machine
+        from .search_kernel import least_bound
+
+        space = self._space(min(machine.array.cols, shape.OY // shape.pool_y))
+        base = space.mapping(ColumnMode.SHARED, space.skips[-1], shape.pool_y, shape.pool_x)
+        bound = least_bound(
+            _core(shape, machine),
+            _layer(base, machine),
+            space.bases,
+            np.array([0, 0, 0, 0, 0, machine.array.acc_depth, 0], np.int64),
+            price_events(shape, machine, self.prices, base.geometry(shape.whole, machine).lines),
+            list(Objective).index(self.objective),
+        )
+        self.seconds += time.perf_counter() - started
+        return float(bound)
+
+    def fits(self, capacity: Capacity) -> bool:
+        """Whether the smallest tile that holds the whole reduction fits."""
+        smallest = dataclasses.replace(
+            smallest_mapping(self.shape, self.machine),
+            chunks=(self.shape.whole,),
+            act_chunked=False,
+            weight_chunked=False,
+        )
+        try:
+            smallest.verify(self.machine, capacity)
+        except MappingError:
+            return False
+        return True
+
+    def whole(self, capacity: Capacity) -> list[Mapping]:
+        """The best mappings that hold the whole reduction, best first, `FINALISTS` at most; maybe none."""
+        started = time.perf_counter()
+        ranked: list[Mapping] = []
+        columns = min(self.machine.array.cols, self.shape.OY // self.shape.pool_y)
+        while columns and not ranked:
+            for few in (True, False):
+                ranked = ranked or _rank(
+                    self._space(columns), capacity, self.objective, self.prices, self.slack, few
+                )
+            columns //= 2
+        return self._checked(ranked, capacity, started)
+
+    def split(self, capacity: Capacity) -> list[Mapping]:
+        """The best mapping with the reduction split.
+
+        Raises:
+            MappingError: nothing fits; the message names the layer, the buffer and the way out.
+        """
+        started = time.perf_counter()
+        shape = self.shape
+        ranked = rank_chunked(shape, self.machine, capacity, self.objective, self.prices)
+        if not ranked:
+            smallest_mapping(shape, self.machine).verify(self.machine, capacity)
+            raise MappingError(
+                f"layer {shape.name}: {shape.K} × {shape.C} × {shape.FY} × {shape.FX} weights on "
+                f"{shape.OY} × {shape.OX} pixels pass a field of the command set: use a smaller layer"
+            )
+        return self._checked(ranked, capacity, started)
+
+    def _checked(self, ranked: list[Mapping], capacity: Capacity, started: float) -> list[Mapping]:
+        for mapping in ranked:
+            mapping.verify(self.machine, capacity)
+        self.seconds += time.perf_counter() - started
+        return ranked
+
+
+def choose_mapping(
+    shape: LayerShape,
+    machine: Machine,
+    capacity: Capacity,
+    objective: Objective = Objective.LATENCY,
+    prices: EventPrices | None = None,
+) -> Mapping:
+    """The legal mapping of a layer that is best by the objective's estimate.
 
     Raises:
         MappingError: nothing fits; the message names the layer, the buffer and the way out.
+        ValueError: an objective with energy, and no prices.
     """
-    if shape.pool_y * shape.pool_x > machine.array.acc_depth:
-        raise MappingError(
-            f"layer {shape.name}: a pool window of {shape.pool_y} × {shape.pool_x} pixels must fit "
-            f"array.acc_depth, which is {machine.array.acc_depth}: raise array.acc_depth"
-        )
-    started = time.perf_counter()
-    columns = min(machine.array.cols, shape.OY // shape.pool_y)
-    search = _Search(shape, machine, capacity)
-    while columns:
-        if search.run(columns, (shape.whole,)) or search.run_chunked(columns):
-            mapping = search.best()
-            assert mapping is not None
-            mapping.verify(machine, capacity)
-            seconds = time.perf_counter() - started
-            return dataclasses.replace(mapping, evaluated=search.evaluated, seconds=seconds)
-        columns //= 2
-    smallest = Mapping(
-        shape=shape,
-        rows=machine.array.rows,
-        columns=1,
-        column_rows=shape.pool_y,
-        tile_x=shape.pool_x,
-        groups=_least_groups(shape, machine.array.rows),
-        acc_y=shape.pool_y,
-        acc_x=shape.pool_x,
-        order=LoopOrder.WEIGHTS,
-        mode=ColumnMode.SHARED,
-        skip_x=shape.stride_x > 1,
-        chunks=_chunked(shape, 1, 1, shape.C if shape.pe.lane_wise else min(shape.C, shape.act_align)),
-        act_chunked=True,
-        weight_chunked=True,
-    )
-    smallest.verify(machine, capacity)
-    raise MappingError(
-        f"layer {shape.name}: {shape.K} × {shape.C} × {shape.FY} × {shape.FX} weights on "
-        f"{shape.OY} × {shape.OX} pixels pass a field of the command set: use a smaller layer"
-    )
+    search = LayerSearch(shape, machine, objective, prices)
+    best = (search.whole(capacity) or search.split(capacity))[0]
+    return dataclasses.replace(best, seconds=search.seconds)

@@ -62,7 +62,7 @@ def take_tail(state: Lowering, layer: Layer, bias: NDArray[np.int32], dense: boo
             low, high = max(tail.post.low, zero_point), max(tail.post.high, zero_point)
             tail.post = replace(tail.post, low=low, high=high)
         elif isinstance(following, MaxPool) and tail.pool == (1, 1) and _fits(following):
-            if isinstance(layer, Add):
+            if isinstance(layer, Add) or following.name in state.apart:
                 break
             tail.pool = following.kernel
         elif isinstance(following, Shuffle) and dense:

@@ -17,6 +17,9 @@ from .window import Copy, Fill
 
 __all__ = ["LayerPlan", "Transfer"]
 
+_PIECE_BEATS = 128
+"""Of a piece of a weight tile at most: a command is one to eight beats, so it costs little."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerPlan:
@@ -74,8 +77,8 @@ class Transfer:
         }
         return [Draft(Opcode.LOAD, self.index, fields, self.plan.params)]
 
-    def weights(self, step: Step, slot: int) -> Iterator[Draft]:
-        """The LOADs of a weight tile."""
+    def weights(self, step: Step, slot: int, *, pieces: bool) -> Iterator[Draft]:
+        """The LOADs of a weight tile, in one go or in pieces between which others may come."""
         machine, mapping = self.machine, self.plan.mapping
         lines = self.lines[-1]
         if mapping.weight_chunked:
@@ -96,8 +99,10 @@ class Transfer:
         address = group * lines * full_line
         for amount, line in ((whole, full_line), (count - whole, last_line)):
             address += skip * line if amount else 0
-            for start in range(0, amount, RUN // line):
-                part = min(RUN // line, amount - start)
+            most = min(RUN, _PIECE_BEATS * machine.bus_bytes) if pieces else RUN
+            most = max(1, most // line)
+            for start in range(0, amount, most):
+                part = min(most, amount - start)
                 fields = {
                     "target": int(LoadTarget.WEIGHT),
                     "dst": dst,

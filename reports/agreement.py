@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from ..mapper.lower import map_network
 from ..mapper.machine import Machine, MemoryTiming
 from ..mapper.mapping import MappingError
+from ..mapper.objective import Objective
 from ..mapper.pe import PeKind
 from ..mapper.program import Program
 from ..models.importers.model import Model
 from ..models.importers.run import core_input
 from ..models.network import Network
 from ..models.reference import run_reference
+from .core_mapping import map_for
 from .inputs import Preparation, load_images
 from .model_summary import core_networks, host_rows
 from .workers import hand_over, workers
@@ -31,6 +33,7 @@ __all__ = [
     "compare",
     "draw_memory",
     "draw_network",
+    "draw_objective",
     "draw_pes",
     "summarize",
     "verify_model",
@@ -179,6 +182,7 @@ def verify_model(
     model: Model,
     machine: Machine,
     *,
+    objective: Objective = Objective.LATENCY,
     images: int = 4,
     data: str | Path | None = None,
     preparation: Preparation | None = None,
@@ -191,6 +195,7 @@ def verify_model(
     Args:
         model: what to run; of several core steps each is a case of its own.
         machine: the core to build.
+        objective: of the mappings.
         images: random inputs, or how many of `data` at most.
         data: an `.npz` file with images, instead of random inputs of each core step; what the host runs
             before a core step makes its input of them.
@@ -207,7 +212,7 @@ def verify_model(
 
     started = time.perf_counter()
     networks = core_networks(model)
-    programs = [map_network(network, machine) for network in networks]
+    programs = [map_for(network, machine, objective) for network in networks]
     if data is None:
         inputs = [random_input(network, seed, images) for network in networks]
     else:
@@ -260,6 +265,11 @@ def draw_pes(group: int) -> tuple[str, ...]:
     return tuple(every[number] for number in sorted(chosen.tolist()))
 
 
+def draw_objective(seed: int) -> Objective:
+    """The objective of case `seed`: all in turn."""
+    return tuple(Objective)[seed % len(Objective)]
+
+
 def _machine_of(group: int) -> Machine:
     from ..mapper.sampling import random_machine
 
@@ -281,13 +291,15 @@ def draw_network(seed: int, machine: Machine) -> Network:
 def _run_group(group: int, seeds: Sequence[int]) -> tuple[list[CaseResult], int]:
     """Results of the cases `seeds` on machine number `group`, and how many had no mapping."""
     from ..models.zoo import random_input
+    from ..sim.energy import event_prices
 
     machine = _machine_of(group)
+    prices = event_prices(machine)
     jobs, unmapped = [], 0
     for seed in seeds:
         network = draw_network(seed, machine)
         try:
-            program = map_network(network, machine)
+            program = map_network(network, machine, objective=draw_objective(seed), prices=prices)
         except MappingError:
             unmapped += 1
             continue
@@ -309,8 +321,8 @@ def verify_random(
 ) -> dict[str, Any]:
     """The `verify` result of `count` random networks on random machines with random memories.
 
-    Case number s draws its network and memory from s and its machine from s // 16, so one case runs
-    again by its number alone.
+    Case number s draws its network, memory and objective from s and its machine from s // 16, so one case
+    runs again by its number alone.
 
     Args:
         count: cases; at least 1.

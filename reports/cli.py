@@ -18,6 +18,7 @@ import typer
 
 if TYPE_CHECKING:
     from ..mapper.machine import Machine
+    from ..mapper.objective import Objective
     from ..models.importers.model import Model
     from .inputs import Preparation
 
@@ -41,6 +42,10 @@ MachineName = Annotated[
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="override a machine key; repeatable"),
+]
+ObjectiveName = Annotated[
+    str,
+    typer.Option("--objective", metavar="NAME", help="mappings for latency, energy, edp or bytes (DRAM)"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout")]
 Out = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="JSON to a file")]
@@ -68,6 +73,12 @@ def _model(spec: str) -> Model:
     from ..models.importers.load import load_model
 
     return load_model(spec)
+
+
+def _objective(name: str) -> Objective:
+    from .core_mapping import parse_objective
+
+    return parse_objective(name)
 
 
 def _core_model(spec: str) -> Model:
@@ -182,13 +193,19 @@ def map_verb(
     model: ModelName,
     machine: MachineName,
     settings: Settings = None,
+    objective: ObjectiveName = "latency",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="each layer's loop nest, with what buffers hold and move")
+    ] = False,
     as_json: Json = False,
     output: Out = None,
 ) -> None:
-    """How MODEL lies on the machine: tiles, loop order, buffers."""
+    """How MODEL lies on the machine: tiles, loop order, buffers, memory."""
     from .core_runs import map_model
 
-    _emit(map_model(_core_model(model), _machine(machine, settings)), as_json, output)
+    chosen = _objective(objective)
+    value = map_model(_core_model(model), _machine(machine, settings), chosen, explain=explain)
+    _emit(value, as_json, output)
 
 
 @app.command()
@@ -196,6 +213,7 @@ def simulate(
     model: ModelName,
     machine: MachineName,
     settings: Settings = None,
+    objective: ObjectiveName = "latency",
     trace: Annotated[
         Path | None,
         typer.Option("--trace", metavar="FILE", help="every command's span, for Perfetto"),
@@ -207,7 +225,8 @@ def simulate(
     from .core_runs import simulate_model
     from .simulation import write_trace
 
-    runs, value = simulate_model(_core_model(model), _machine(machine, settings))
+    chosen = _objective(objective)
+    runs, value = simulate_model(_core_model(model), _machine(machine, settings), chosen)
     if trace is not None:
         write_trace(trace, runs)
     _emit(value, as_json, output)
@@ -219,6 +238,7 @@ def rtl(
     machine: MachineName,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="where the files go")],
     settings: Settings = None,
+    objective: ObjectiveName = "latency",
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -226,8 +246,9 @@ def rtl(
     from .core_runs import export_model
     from .progress import say
 
-    loaded = _core_model(model)
-    _emit(export_model(loaded, _machine(machine, settings), output, seed=seed, progress=say), as_json)
+    chosen, loaded = _objective(objective), _core_model(model)
+    value = export_model(loaded, _machine(machine, settings), output, chosen, seed=seed, progress=say)
+    _emit(value, as_json)
 
 
 @app.command()
@@ -242,6 +263,7 @@ def verify(
         typer.Option("--against", metavar="NAME", help="onnxruntime, qonnx or litert, instead of a machine"),
     ] = None,
     settings: Settings = None,
+    objective: ObjectiveName = "latency",
     images: Annotated[int, typer.Option("--images", min=1, help="of the file at most, or random inputs")] = 4,
     data: Data = None,
     scale: Scale = None,
@@ -284,6 +306,7 @@ def verify(
         value = verify_model(
             _core_model(model),
             _machine(machine, settings),
+            objective=_objective(objective),
             images=images,
             data=data,
             preparation=prepared,

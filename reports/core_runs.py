@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..mapper.objective import Objective
 from .model_summary import core_networks, host_rows
 
 if TYPE_CHECKING:
@@ -32,28 +33,35 @@ def say_host(model: Model, say: Progress) -> None:
         say(f"{len(model.cores)} parts run on the core, one after the other; their figures are added up")
 
 
-def map_model(model: Model, machine: Machine) -> dict[str, Any]:
-    """The `map` result of a model: the layers of all its core steps.
+def map_model(
+    model: Model, machine: Machine, objective: Objective = Objective.LATENCY, *, explain: bool = False
+) -> dict[str, Any]:
+    """The `map` result of a model: the layers of all its core steps, with `explain` their loop nests.
 
     Raises:
         MappingError: a layer can't run on this machine; names the layer.
         ValueError: the model has no core step.
     """
-    from .summary import mapping_summary
+    from .mapping_summary import mapping_summary
 
-    parts = [mapping_summary(network, machine) for network in core_networks(model)]
+    networks = core_networks(model)
+    parts = [mapping_summary(network, machine, objective, explain=explain) for network in networks]
     return {
         **parts[0],
         "network": model.graph.name,
         "commands": sum(part["commands"] for part in parts),
         "memory_bytes": max(part["memory_bytes"] for part in parts),
         "program_digest": "+".join(part["program_digest"] for part in parts),
+        "peak_tensor_bytes": max(part["peak_tensor_bytes"] for part in parts),
         "layers": [layer for part in parts for layer in part["layers"]],
+        "memory": [row for part in parts for row in part["memory"]],
         "host": host_rows(model),
     }
 
 
-def simulate_model(model: Model, machine: Machine) -> tuple[list[tuple[Program, Result]], dict[str, Any]]:
+def simulate_model(
+    model: Model, machine: Machine, objective: Objective = Objective.LATENCY
+) -> tuple[list[tuple[Program, Result]], dict[str, Any]]:
     """The runs of a model's core steps, and the `result` that they add up to, as JSON values.
 
     Raises:
@@ -62,7 +70,7 @@ def simulate_model(model: Model, machine: Machine) -> tuple[list[tuple[Program, 
     """
     from .simulation import simulate_network
 
-    runs = [simulate_network(network, machine) for network in core_networks(model)]
+    runs = [simulate_network(network, machine, objective) for network in core_networks(model)]
     value = add_runs([value for _, _, value in runs])
     value |= {"network": model.graph.name, "host": host_rows(model)}
     return [(program, result) for program, result, _ in runs], value
@@ -120,7 +128,13 @@ def _add(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def export_model(
-    model: Model, machine: Machine, folder: Path, *, seed: int, progress: Progress
+    model: Model,
+    machine: Machine,
+    folder: Path,
+    objective: Objective = Objective.LATENCY,
+    *,
+    seed: int,
+    progress: Progress,
 ) -> dict[str, Any]:
     """The `rtl` result of a model: `folder`, or a folder in it for each of several core steps.
 
@@ -135,7 +149,7 @@ def export_model(
     several = len(networks) > 1
     places = [folder / f"part{number}" if several else folder for number in range(1, len(networks) + 1)]
     parts = [
-        export_network(network, machine, place, seed=seed, progress=progress)
+        export_network(network, machine, place, objective, seed=seed, progress=progress)
         for network, place in zip(networks, places, strict=True)
     ]
     return {

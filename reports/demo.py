@@ -9,11 +9,13 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..mapper.machine import Machine, load_machine
+from ..mapper.machine import Machine, load_machine, preset_names
 from ..mapper.pe import PeKind
+from .core_mapping import map_for
 from .doctor import version
 from .files import write_json, write_text
 from .forms import EVERY, compare_forms, compare_machines, form_cores
+from .mapping_gain import mapping_gains
 from .progress import Phases, say
 from .workers import hand_over, workers
 
@@ -133,17 +135,14 @@ def _run(
         say(", ".join(f"{form} {accuracy:.1%}" for form, accuracy in accuracies.items()))
 
     with phases.phase("map"):
-        from ..mapper.lower import map_network
         from ..models.zoo import random_input, resnet8_stack
 
         programs = {
-            name: {
-                form: map_network(networks[form], core) for form in (networks if name == EVERY else [name])
-            }
+            name: {form: map_for(networks[form], core) for form in (networks if name == EVERY else [name])}
             for name, core in cores.items()
         }
         stack = resnet8_stack(seed)
-        stack_program = map_network(stack, machine)
+        stack_program = map_for(stack, machine)
 
     with phases.phase("simulate", "the kernels are compiled on the first run after an install"):
         from .simulation import simulate_program
@@ -153,6 +152,8 @@ def _run(
             for name, mine in programs.items()
         }
         stacked = simulate_program(stack_program)[1]
+        presets = [(stack, load_machine(name)) for name in preset_names()]
+        gains = mapping_gains([(networks[PeKind.INT8.key], machine), *presets])
 
     with phases.phase("verify in RTL", "Verilog, a Verilator build (kept for the next time), the runs"):
         from .agreement import Job, compare, summarize
@@ -209,6 +210,7 @@ def _run(
         "forms": compare_forms(trained, simulated[EVERY], floats),
         "machines": compare_machines(cores, costs, simulated, accuracies),
         "runs": [*(simulated[EVERY][form] for form in SHOWN), stacked],
+        "mappings": gains,
         "verify": verified,
         "costs": list(costs.values()),
         "phases": done,

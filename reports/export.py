@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..mapper.lower import map_network
 from ..mapper.machine import Machine
+from ..mapper.objective import Objective
 from ..models.network import Network
 from ..models.reference import run_reference
 from ..models.zoo import random_input
 from ..rtl.export import export_rtl
 from ..rtl.toolchain import Progress, silent
 from ..sim.cycle import simulate
+from .core_mapping import map_for
 
 __all__ = ["export_network"]
 
@@ -21,6 +22,7 @@ def export_network(
     network: Network,
     machine: Machine,
     folder: str | Path,
+    objective: Objective = Objective.LATENCY,
     *,
     seed: int = 0,
     progress: Progress = silent,
@@ -33,6 +35,7 @@ def export_network(
         network: what the core runs.
         machine: the core.
         folder: where the files go; complete or not at all.
+        objective: of its mappings.
         seed: of the image.
         progress: takes a line on what is going on.
 
@@ -41,7 +44,7 @@ def export_network(
         ValueError: `folder` holds something else than an earlier export.
         OSError: the folder can't be written.
     """
-    program = map_network(network, machine)
+    program = map_for(network, machine, objective)
     x = random_input(network, seed)
     model = simulate(program)
     files = export_rtl(

@@ -7,6 +7,7 @@ from typing import Any
 
 from . import sections
 from .form_sections import forms_fact, forms_section, machines_section
+from .mapping_gain import gain_section
 from .page import Page, Section, render
 from .range_sections import info_facts, info_section
 from .units import amount
@@ -121,6 +122,7 @@ def _build_page(results: Sequence[Result]) -> Page:
         body.append(sections.accuracy_section(demo["accuracy"]))
         body.append(forms_section(demo["forms"], demo["machines"]))
         body.append(machines_section(demo["machines"]))
+        body.append(gain_section(demo["mappings"]))
     body += [info_section(value) for value in infos]
     body += [sections.verification_section(check) for check in checks]
     body += [sections.against_section(value) for value in frameworks]

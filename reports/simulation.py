@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..mapper.lower import map_network
 from ..mapper.machine import Machine
+from ..mapper.objective import Objective
 from ..mapper.program import Program
 from ..models.network import Network
 from ..sim.cycle import simulate
 from ..sim.result import Result
+from .core_mapping import map_for
 from .files import write_json
 from .roofline import roofline
 from .timeline import Span, merge_spans, trace_events
@@ -63,15 +64,18 @@ def _bandwidth(result: Result) -> dict[str, Any]:
     }
 
 
-def simulate_network(network: Network, machine: Machine) -> tuple[Program, Result, dict[str, Any]]:
+def simulate_network(
+    network: Network, machine: Machine, objective: Objective = Objective.LATENCY
+) -> tuple[Program, Result, dict[str, Any]]:
     """A network's program, its simulated run, and the run as JSON values.
 
     Raises:
         MappingError: the network or a layer can't run on this machine; names the layer.
         ValueError: see `simulate_program`.
     """
-    program = map_network(network, machine)
-    return program, *simulate_program(program)
+    program = map_for(network, machine, objective)
+    result, value = simulate_program(program)
+    return program, result, {**value, "objective": objective.value}
 
 
 def write_trace(path: str | Path, runs: Sequence[tuple[Program, Result]]) -> Path:

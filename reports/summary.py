@@ -1,69 +1,12 @@
-"""Mappings, machines and networks that ship: what `map`, `machines` and `zoo` show."""
+"""Machines and networks that ship: what `machines` and `zoo` show."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..mapper.machine import Machine, load_machine, preset_names
 
-if TYPE_CHECKING:
-    from ..mapper.mapping import Capacity, Mapping
-    from ..models.network import Network
-
-__all__ = ["machine_list", "mapping_summary", "zoo_list"]
-
-
-def _mapping_row(mapping: Mapping, machine: Machine, capacity: Capacity) -> dict[str, Any]:
-    height, width = mapping.tile_rows, min(mapping.tile_x, mapping.shape.OX)
-    return {
-        "name": mapping.shape.name,
-        "objective_value": mapping.read_bytes + mapping.write_bytes,
-        "evaluated": mapping.evaluated,
-        "optimal": False,
-        "seconds": mapping.seconds,
-        "estimated_cycles": mapping.cycles,
-        "order": mapping.order.value,
-        "tiles": {
-            "count": len(mapping.tiles) * len(mapping.k_tiles),
-            "K": mapping.k_tile,
-            "OY": height,
-            "OX": width,
-            "columns": mapping.tile_columns,
-            "column_mode": mapping.mode.value,
-            "accumulators": [mapping.acc_y, mapping.acc_x],
-            "chunks": len(mapping.chunks),
-        },
-        "buffers": {
-            "activations": [mapping.act_bytes, capacity.act_slots * capacity.act_bytes],
-            "weights": [mapping.weight_bytes, machine.buffers.weight_bytes],
-            "outputs": [mapping.out_bytes, machine.buffers.output_bytes],
-        },
-    }
-
-
-def mapping_summary(network: Network, machine: Machine) -> dict[str, Any]:
-    """How each layer of a network lies on a machine: tiles, loop order and what each buffer holds.
-
-    The objective is what the mapper minimises, DRAM bytes; buffers are [bytes of one tile, bytes in
-    all]. `optimal` is false, since the candidates are chosen by rule and not all there are.
-
-    Raises:
-        MappingError: the network or a layer can't run on this machine; names the layer.
-    """
-    from ..mapper.lower import map_network, plan_network
-
-    program = map_network(network, machine)
-    plan = plan_network(network, machine)
-    return {
-        "kind": "map",
-        "network": network.name,
-        "machine": machine.name,
-        "objective": "dram_bytes",
-        "commands": len(program.commands),
-        "memory_bytes": len(program.image),
-        "program_digest": program.digest(),
-        "layers": [_mapping_row(mapping, machine, plan.capacity) for mapping in plan.mappings],
-    }
+__all__ = ["machine_list", "zoo_list"]
 
 
 def _products(machine: Machine) -> int:

@@ -118,9 +118,10 @@ def _ranges(ranges: dict[str, Any], console: Console) -> None:
 
 
 def _map(value: dict[str, Any], console: Console) -> None:
+    slots = ", ".join(f"{count} of {name}" for name, count in value["slots"].items())
     console.print(
-        f"{value['network']} on {value['machine']}: {amount(value['commands'])} commands, "
-        f"{size(value['memory_bytes'])} of memory"
+        f"{value['network']} on {value['machine']} for {value['objective']}: {amount(value['commands'])} "
+        f"commands; tiles in the buffers: {slots}"
     )
     rows = []
     for layer in value["layers"]:
@@ -133,13 +134,43 @@ def _map(value: dict[str, Any], console: Console) -> None:
                 f"{tiles['columns']} {tiles['column_mode']}",
                 layer["order"],
                 *(f"{size(used)} of {size(all_)}" for used, all_ in layer["buffers"].values()),
-                amount(layer["objective_value"]),
+                amount(layer["dram_bytes"]),
                 amount(layer["estimated_cycles"]),
+                amount(layer["evaluated"]),
+                "yes" if layer["optimal"] else "no",
             )
         )
     heads = ["layer", "tiles", "K × OY × OX", "columns", "outer loop"]
-    heads += ["activations", "weights", "outputs", "DRAM bytes", "cycles (estimate)"]
+    heads += ["activations", "weights", "outputs", "DRAM bytes", "cycles (estimate)", "candidates", "optimal"]
     console.print(_table(heads, rows, text=(0, 2, 3, 4)))
+    console.print(
+        "Optimal: no tile, order or column mode of the search's space has a lower estimate; no: a split "
+        "reduction, or the cycle model preferred another of the best few.",
+        soft_wrap=True,
+    )
+    for layer in value["layers"]:
+        if "nest" in layer:
+            console.print()
+            for line in layer["nest"]:
+                console.print(_plain(line), soft_wrap=True)
+    console.print(
+        f"\nMemory: {size(value['memory_bytes'])}, of it {size(value['constant_bytes'])} of commands and "
+        f"constants; tensors that live at once take {size(value['peak_tensor_bytes'])} at most",
+        soft_wrap=True,
+    )
+    console.print(
+        _table(
+            ("tensor", "kind", "address", "bytes", "from layer", "to layer"),
+            (
+                (
+                    row["name"], row["kind"], f"{row['address']:#x}", amount(row["bytes"]),
+                    row["from"] or "(before)", row["to"] or "(after)",
+                )
+                for row in value["memory"]
+            ),
+            text=(0, 1, 4, 5),
+        )
+    )  # fmt: skip
 
 
 def _simulate(value: dict[str, Any], console: Console) -> None:
@@ -351,6 +382,13 @@ def _demo(value: dict[str, Any], console: Console) -> None:
             f"{part['network']} on {part['machine']}: {amount(cycles)} cycles, "
             f"{seconds(cycles / hertz)} an image at {words}, "
             f"utilization {percent(part['total']['utilization'])}"
+        )
+    for row in value["mappings"]["rows"]:
+        before, after = row["bytes"], row["latency"]
+        console.print(
+            f"{row['network']} on {row['machine']}: mapped for least DRAM bytes {amount(before['cycles'])} "
+            f"cycles, utilization {percent(before['utilization'])}; for latency {amount(after['cycles'])}, "
+            f"{percent(after['utilization'])}"
         )
     _verify(value["verify"], console)
     console.print(

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ..mapper.machine import Machine
+from ..mapper.objective import EventPrices
 from ..mapper.pe import PeKind
-from .energy_table import EnergyRow, EnergyTable, sram_access
+from .energy_table import EnergyRow, EnergyTable, load_energy_table, sram_access
 
-__all__ = ["COMPONENTS", "PRODUCTS", "leakage", "prices"]
+__all__ = ["COMPONENTS", "PRODUCTS", "event_prices", "leakage", "prices"]
 
 COMPONENTS = (
     "multiply",
@@ -113,3 +114,13 @@ def leakage(machine: Machine, table: EnergyTable) -> EnergyRow:
         source=f"{cells} × leak_sram_bit ({cell.source}) + {registers} × leak_bit ({register.source}), at "
         f"{machine.clock_hz / 1e6:g} MHz; logic is left out",
     )
+
+
+def event_prices(machine: Machine) -> EventPrices:
+    """What the mapper needs to choose by energy: the prices of `prices` in its own type.
+
+    Raises:
+        ValueError: as `prices`.
+    """
+    rows = prices(machine, load_energy_table(dict(machine.energy), node_nm=machine.node_nm))
+    return EventPrices(**{name: rows[name].value_pj for name in COMPONENTS})

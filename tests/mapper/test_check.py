@@ -71,7 +71,7 @@ def test_a_dropped_token_is_refused(program, field, token, nth):
 
 def test_a_missing_post_is_a_deadlock_that_names_commands_and_layer(program):
     index = find_token(program, "post", Token.ACT_FULL)
-    with pytest.raises(ProgramError, match=r"deadlock: command \d+ \(EXEC, layer conv1\) waits for"):
+    with pytest.raises(ProgramError, match=r"deadlock: command \d+ \(EXEC, layer conv\d\) waits for"):
         check_program(mutate(program, index, post=0))
 
 

@@ -7,6 +7,7 @@ from bitwright.mapper.isa import Opcode, Token
 from bitwright.mapper.lower import map_network
 from bitwright.mapper.lowering import progressions
 from bitwright.mapper.machine import load_machine, override_machine
+from bitwright.mapper.objective import Objective
 from bitwright.mapper.pe import PeKind
 from bitwright.mapper.shape import Place
 from bitwright.models import Format, Network, Rounding, Tensor, WeightRecord
@@ -197,7 +198,8 @@ def test_overlapping_windows_are_a_tile_each_and_padding_never_wins():
     shape = pool.shape
     assert (shape.OY, shape.pool_y, shape.window_step_y, shape.overlaps) == (9, 3, 2, True)
     assert pool.fill == 0x80
-    program = map_network(sketch.network("p"), override_machine(load_machine("core-small"), [VECTOR]))
+    machine = override_machine(load_machine("core-small"), [VECTOR])
+    program = map_network(sketch.network("p"), machine, objective=Objective.BYTES)
     walk = next(c for c in program.commands if c.opcode is Opcode.GEOMETRY)
     # A window of 3 × 3 in a bank of 7 × 7 pixels of 2 bytes; the next is 2 pixels on.
     assert (walk["tile_x"], walk["tile_y"]) == (3, 3)
@@ -250,8 +252,9 @@ def test_a_flattened_part_of_a_whole_is_read_tap_by_tap():
 
 
 def tensor_done(network: Network, settings: str = VECTOR) -> list[tuple[str, str]]:
-    """("post" or "wait", layer) of every TENSOR_DONE in the order of the commands."""
-    program = map_network(network, override_machine(load_machine("core-small"), [settings]))
+    """("post" or "wait", layer) of every TENSOR_DONE in the order of the commands; one tile a layer."""
+    machine = override_machine(load_machine("core-small"), [settings])
+    program = map_network(network, machine, objective=Objective.BYTES)
     return [
         (field, program.layers[layer])
         for command, layer in zip(program.commands, program.layer_of, strict=True)

@@ -3,6 +3,7 @@ import pytest
 from bitwright.mapper.listing import list_program
 from bitwright.mapper.lower import map_network
 from bitwright.mapper.machine import load_machine
+from bitwright.mapper.objective import Objective
 from bitwright.mapper.program import decode_commands
 from bitwright.mapper.sampling import random_machine
 from bitwright.mapper.tensors import pack_input, unpack_output
@@ -50,9 +51,8 @@ def test_a_small_convolution_is_these_commands(tiny):
     # core-small: 4 rows, 1 column, lanes 4, bus 8 bytes, 16 accumulators; weight lines of 4·4 bytes.
     # A filter row is a run of 3·2 = 6 bytes: 2 sets, so 6 steps and 6 lines a group; the second group
     # has one channel: 4 bytes a line, rounded up to a beat. A row in the bank: 6 pixels · 2 = 12 bytes.
-    # Two K tiles of a group each, in the first and second halves: weight lines 512, parameter lines
-    # 256, output bytes 4096 on.
-    program = map_network(tiny, load_machine("core-small"))
+    # Both groups are one K tile: the second's weights follow the first's 6 lines, its parameters 4.
+    program = map_network(tiny, load_machine("core-small"), objective=Objective.BYTES)
     lines = list_program(program).splitlines()
     regions = {r.name: r for r in program.regions}
     assert regions["conv.weights"].size == 6 * 16 + 6 * 8
@@ -60,26 +60,20 @@ def test_a_small_convolution_is_these_commands(tiny):
     weights, params = regions["conv.weights"].address, regions["conv.params"].address
     result = program.output.address
     expected = [
-        f"LOAD PARAM address={params:#x} run=64 rows=1 planes=1 wrap=2",
-        f"LOAD WEIGHT address={weights:#x} run=96 rows=1 planes=1 wrap=2 post:WEIGHT_FULL",
+        f"LOAD PARAM address={params:#x} run=128 rows=1 planes=1 wrap=2",
+        f"LOAD WEIGHT address={weights:#x} run=96 rows=1 planes=1 wrap=2",
+        f"LOAD WEIGHT dst=6 address={weights + 96:#x} run=48 rows=1 planes=1 wrap=1 post:WEIGHT_FULL",
         "FILL cols=0x1 value=253 run=14 rows=1 planes=1",
         "FILL cols=0x1 dst=22 dst_row=12 value=253 run=4 rows=3 planes=1",
         "FILL cols=0x1 dst=58 value=253 run=14 rows=1 planes=1",
         f"LOAD ACTIVATION cols=0x1 dst=14 dst_row=12 address={program.input.address:#x} src_row=8 "
         "run=8 rows=4 planes=1 post:ACT_FULL",
         "GEOMETRY tile_x=4 tile_y=4 sets=2 tail=2 fx=1 fy=3 pixel_x=2 pixel_y=12 tap_y=12 weight_group=6",
-        "OUTPUT rounding=2 zero_point=9 clamp_low=-100 clamp_high=90 pool_x=1 pool_y=1 pixel_x=4 pixel_y=16 "
-        "param_set=1",
-        "EXEC region_x=4 region_y=4 groups=1 cols=1 rows_last=4 first=1 last=1 "
+        "OUTPUT rounding=2 zero_point=9 clamp_low=-100 clamp_high=90 pool_x=1 pool_y=1 pixel_x=5 pixel_y=20 "
+        "group=4 param_set=1 param_group=4",
+        "EXEC region_x=4 region_y=4 groups=2 cols=1 rows_last=1 first=1 last=1 "
         "wait:ACT_FULL+WEIGHT_FULL post_drain:OUT_FULL",
-        f"STORE src_row=4 src_plane=16 address={result:#x} dst_row=5 dst_plane=20 run=4 rows=4 planes=4 "
-        "wait:OUT_FULL",
-        f"LOAD PARAM dst=256 address={params + 64:#x} run=64 rows=1 planes=1 wrap=2",
-        f"LOAD WEIGHT dst=512 address={weights + 96:#x} run=48 rows=1 planes=1 wrap=1 post:WEIGHT_FULL",
-        "EXEC weight=512 param=256 out=4096 region_x=4 region_y=4 groups=1 cols=1 rows_last=1 first=1 "
-        "last=1 wait:WEIGHT_FULL post_drain:OUT_FULL",
-        f"STORE src=4096 src_row=4 src_plane=16 address={result + 4:#x} dst_row=5 dst_plane=20 run=1 "
-        "rows=4 planes=4 wait:OUT_FULL",
+        f"STORE address={result:#x} run=80 rows=1 planes=1 wait:OUT_FULL",
         "END",
     ]
     assert [line.split("  ", 2)[2].strip() for line in lines] == expected

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 from bitwright.mapper.isa import LoadTarget, Opcode
-from bitwright.mapper.lower import map_network, plan_network
+from bitwright.mapper.lower import map_network
 from bitwright.mapper.machine import load_machine, override_machine
 from bitwright.mapper.mapping import (
     ColumnMode,
@@ -10,7 +10,9 @@ from bitwright.mapper.mapping import (
     MappingError,
     capacity_of,
 )
+from bitwright.mapper.objective import Objective
 from bitwright.mapper.pe import PeKind
+from bitwright.mapper.plan import plan_network
 from bitwright.mapper.sampling import random_machine
 from bitwright.mapper.search import choose_mapping
 from bitwright.mapper.shape import LayerShape, Place
@@ -67,7 +69,7 @@ def test_a_layer_that_fits_is_read_once():
     # 16 channels of 8×8, 3×3: activations 1024 bytes, weights 16·9·16, parameters 16·16.
     shape = LayerShape(name="conv", K=16, C=16, H=8, W=8, FY=3, FX=3, OY=8, OX=8, pad_top=1, pad_left=1)
     machine = load_machine("core-medium")
-    mapping = choose_mapping(shape, machine, capacity_of(machine, HALVES))
+    mapping = choose_mapping(shape, machine, capacity_of(machine, HALVES), Objective.BYTES)
     assert mapping.read_bytes == 1024 + 2304 + 256
     assert len(mapping.tiles) == 1
 
@@ -77,12 +79,12 @@ def test_the_operand_that_is_cheaper_to_read_again_is_in_the_inner_loop():
     capacity = capacity_of(machine, HALVES)
     # 64 KiB of weights in 8 KiB tiles; 12 KiB of activations in tiles of 8 KiB at most.
     deep = LayerShape(name="deep", K=256, C=256, H=6, W=8, OY=6, OX=8)
-    mapping = choose_mapping(deep, machine, capacity)
+    mapping = choose_mapping(deep, machine, capacity, Objective.BYTES)
     assert mapping.order is LoopOrder.WEIGHTS
     assert mapping.read_bytes == 256 * 256 + 16 * 256 + 6 * 8 * 256  # both tiles stay in the bank
     # 4 KiB of weights in two tiles, 64 KiB of activations.
     wide = LayerShape(name="wide", K=64, C=16, H=64, W=64, OY=64, OX=64)
-    mapping = choose_mapping(wide, machine, capacity)
+    mapping = choose_mapping(wide, machine, capacity, Objective.BYTES)
     assert mapping.read_bytes == 64 * 16 + 16 * 64 + 64 * 64 * 16
 
 
@@ -92,7 +94,7 @@ def test_packed_pixels_take_whole_bytes_and_are_read_once():
         name="conv", K=12, C=10, H=6, W=6, FY=3, FX=3, OY=4, OX=4, pe=PeKind.BINARY, out_bits=1
     )
     machine = override_machine(load_machine("core-small"), ['array.pes=["binary"]'])
-    mapping = choose_mapping(shape, machine, capacity_of(machine, HALVES))
+    mapping = choose_mapping(shape, machine, capacity_of(machine, HALVES), Objective.BYTES)
     # A tap is a run of 10 lanes in sets of 32: 9 steps of a 4-byte word in each of 12 rows.
     assert mapping.read_bytes == 6 * 6 * 2 + 12 * 9 * 4 + 12 * 16
     assert mapping.write_bytes == 4 * 4 * 2
@@ -132,7 +134,7 @@ def test_lane_wise_work_reads_each_channel_once():
     shape = LayerShape(name="depth", K=40, C=40, H=10, W=10, FY=3, FX=3, OY=8, OX=8, pe=PeKind.VECTOR)
     settings = ['array.pes=["vector"]', "buffers.activation_bytes=1024", "bus.data_bits=32"]
     machine = override_machine(load_machine("core-small"), settings)
-    mapping = choose_mapping(shape, machine, capacity_of(machine, HALVES))
+    mapping = choose_mapping(shape, machine, capacity_of(machine, HALVES), Objective.BYTES)
     assert mapping.bank_bytes() <= 512
     rows = sum(window.y.count for tile in mapping.tiles for _, window in mapping.windows(tile, shape.whole))
     # 9 taps a channel in words of 4 bytes; parameters.

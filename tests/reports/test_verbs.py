@@ -43,6 +43,27 @@ def test_map_has_a_row_for_each_core_layer(capsys: pytest.CaptureFixture[str]) -
             assert 0 < used <= available
 
 
+def test_map_explains_the_nest_and_the_memory_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--machine", "core-medium", "--objective", "energy")
+    plain = run(capsys, "map", "zoo:resnet8-stack", *options)
+    value = run(capsys, "map", "zoo:resnet8-stack", *options, "--explain")
+    assert "nest" not in plain["layers"][0]
+    assert all(layer["nest"][0].startswith(f"{layer['name']}: K ") for layer in value["layers"])
+    assert value["objective"] == "energy"
+    assert all(layer["estimated_energy_pj"] == layer["objective_value"] for layer in value["layers"])
+    rows = value["memory"]
+    assert [rows[0]["from"], rows[-1]["to"]] == [None, None]
+    assert all(row["address"] + row["bytes"] <= value["memory_bytes"] for row in rows)
+    assert value["peak_tensor_bytes"] <= sum(-(-row["bytes"] // 64) * 64 for row in rows)
+
+
+def test_an_unknown_objective_is_refused_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["map", "zoo:random-1", "--machine", "core-small", "--objective", "speed"]) == 2
+    assert capsys.readouterr().err == (
+        "bitwright: --objective must be latency, energy, edp, bytes, not 'speed'\n"
+    )
+
+
 def test_simulate_totals_are_its_layers(capsys: pytest.CaptureFixture[str]) -> None:
     value = run(capsys, "simulate", "zoo:resnet8-stack", "--machine", "core-small")
     total, layers = value["total"], value["layers"]
@@ -53,7 +74,7 @@ def test_simulate_totals_are_its_layers(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_slower_memory_costs_cycles_but_no_bytes(capsys: pytest.CaptureFixture[str]) -> None:
-    machine = ("--machine", "core-small")
+    machine = ("--machine", "core-small", "--objective", "bytes")
     fast = run(capsys, "simulate", "zoo:random-1", *machine)["total"]
     slow = run(capsys, "simulate", "zoo:random-1", *machine, "--set", "memory.read_latency=200")["total"]
     assert slow["cycles"] > fast["cycles"]

@@ -1,0 +1,84 @@
+"""The mapper's estimates against the cycle model, and its choices against the RTL, by every objective."""
+
+import dataclasses
+
+import pytest
+from bitwright.mapper.lower import map_network
+from bitwright.mapper.machine import load_machine, override_machine
+from bitwright.mapper.objective import Objective
+from bitwright.mapper.plan import plan_network
+from bitwright.models.zoo import random_input, random_network, resnet8_stack
+from bitwright.reports.agreement import Job, compare, draw_memory, draw_network
+from bitwright.reports.core_mapping import map_for
+from bitwright.sim.cycle import simulate
+from bitwright.sim.energy import event_prices
+
+EVERY_PE = 'array.pes=["int8", "ternary_int8", "binary_int8", "ternary", "binary", "vector"]'
+
+
+@pytest.mark.parametrize("name", ["core-small", "core-medium", "core-large"])
+def test_the_estimate_of_a_networks_cycles_is_near_the_cycle_models(name):
+    network, machine = resnet8_stack(), load_machine(name)
+    estimate = sum(mapping.cycles for mapping in plan_network(network, machine).mappings)
+    assert simulate(map_network(network, machine)).cycles == pytest.approx(estimate, rel=0.15)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_estimate_of_energy_counts_the_cycle_models_events(seed):
+    # All but commands, of which the estimate doesn't know which GEOMETRY and OUTPUT are left out, and
+    # which LOADs come in pieces.
+    machine = override_machine(load_machine("core-small"), [EVERY_PE])
+    network, prices = random_network(seed, vector=True), event_prices(machine)
+    plan = plan_network(network, machine, Objective.ENERGY, prices)
+    program = map_network(network, machine, objective=Objective.ENERGY, prices=prices)
+    energy = sum(simulate(program).energy_pj.values())
+    estimate = sum(mapping.energy_pj for mapping in plan.mappings)
+    assert energy == pytest.approx(estimate, abs=len(program.commands) * 0.5 * 32 * prices.dram)
+
+
+def test_each_objective_wins_by_its_own_measure():
+    network, machine = resnet8_stack(), load_machine("core-large")
+    runs = {objective: simulate(map_for(network, machine, objective)) for objective in Objective}
+    energy = {objective: sum(run.energy_pj.values()) for objective, run in runs.items()}
+    edp = {objective: energy[objective] * run.cycles for objective, run in runs.items()}
+    assert min(runs, key=lambda o: runs[o].cycles) is Objective.LATENCY
+    assert min(energy, key=energy.__getitem__) is Objective.ENERGY
+    assert edp[Objective.EDP] <= min(edp[Objective.ENERGY], edp[Objective.BYTES])
+    assert runs[Objective.LATENCY].utilization > 0.8  # 58 % where mappings are for least bytes
+    assert runs[Objective.BYTES].utilization < 0.6
+
+
+def test_mappings_of_every_objective_agree_with_the_rtl():
+    machine = override_machine(load_machine("core-small"), [EVERY_PE, "array.cols=2"])
+    prices, jobs = event_prices(machine), []
+    for seed, objective in enumerate([*Objective] * 2, start=700):
+        network = draw_network(seed, machine)
+        jobs.append(
+            Job(
+                name=f"seed {seed} for {objective}",
+                network=network,
+                program=map_network(network, machine, objective=objective, prices=prices),
+                x=random_input(network, seed)[0],
+                memory=draw_memory(seed),
+            )
+        )
+    # The judge's choice, and pools apart, too.
+    network = resnet8_stack()
+    jobs.append(
+        Job(
+            name="ResNet-8 stack",
+            network=network,
+            program=map_for(network, machine),
+            x=random_input(network, 1)[0],
+            memory=machine.memory,
+        )
+    )
+    failures = [str(result) for result in compare(machine, jobs) if not result.agrees]
+    assert not failures, "\n".join(failures)
+
+
+def test_memory_timing_is_part_of_what_a_mapping_is_chosen_for():
+    network, machine = resnet8_stack(), load_machine("core-large")
+    slow = dataclasses.replace(machine, memory=dataclasses.replace(machine.memory, read_latency=400))
+    chosen, other = map_network(network, slow), map_network(network, machine)
+    assert simulate(chosen).cycles < simulate(other, slow.memory).cycles
