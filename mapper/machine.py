@@ -19,6 +19,8 @@ from typing import Any, get_type_hints
 from .pe import PeKind
 
 __all__ = [
+    "CROSSING_CYCLES",
+    "PROGRAM_BASE",
     "ArraySpec",
     "BufferSpec",
     "BusSpec",
@@ -41,6 +43,13 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
 MULTIPLIERS = ("inferred", "dsp", "lut", "pair")
 """Forms of int8 products."""
+
+PROGRAM_BASE = 0x10000
+"""Where benches and the cycle model put a program in memory; a multiple of 4096."""
+
+CROSSING_CYCLES = 4
+"""Core cycles that a request takes to the DRAM's clock, and an answer back: two synchronising registers and
+one on each side."""
 
 _FILE_LIMIT = 1 << 20
 """Bytes of a machine's file at most."""
@@ -231,8 +240,20 @@ class MemoryTiming:
     stall_mask: int = 7
     """A stall lasts 1 + (hash & stall_mask) cycles."""
     seed: int = 0
+    dram: str = ""
+    """A DRAM part that answers in the place of latencies, interval and stalls; see sim/port_kernel.py."""
+    dram_cycles: int = 12
+    """Cycles of the part's clock to every `core_cycles` of the core's."""
+    core_cycles: int = 1
 
     def __post_init__(self) -> None:
+        _check_range("memory.dram_cycles", self.dram_cycles, 1, 4095)
+        _check_range("memory.core_cycles", self.core_cycles, 1, 4095)
+        if self.dram and (self.stall_rate or self.beat_interval != 1):
+            raise ValueError(
+                "memory.stall_rate must be 0 and memory.beat_interval 1 with memory.dram, whose part "
+                f"decides, not {self.stall_rate} and {self.beat_interval}"
+            )
         _check_range("memory.read_latency", self.read_latency, 1, 4095)
         _check_range("memory.write_latency", self.write_latency, 1, 4095)
         _check_range("memory.beat_interval", self.beat_interval, 1, 255)

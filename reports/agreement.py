@@ -128,8 +128,13 @@ def compare(
     from ..rtl.runner import RtlCase, run_cases
     from ..sim.cycle import simulate
     from ..sim.functional import run_functional
+    from ..sim.port_memory import PortMemory
 
-    cases = [RtlCase(program=job.program, x=job.x, memory=job.memory) for job in jobs]
+    cases = []
+    for job in jobs:
+        memory = machine.memory if job.memory is None else job.memory
+        port = PortMemory(machine, memory) if memory.dram else None
+        cases.append(RtlCase(program=job.program, x=job.x, memory=memory, port=port))
     runs = run_cases(machine, cases, trace=trace, check=False, progress=progress)
     results = []
     for job, run in zip(jobs, runs, strict=True):

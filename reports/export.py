@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..mapper.machine import Machine
+from ..mapper.machine import Machine, MemoryTiming
 from ..mapper.objective import Objective
 from ..models.network import Network
 from ..models.reference import run_reference
@@ -29,7 +29,8 @@ def export_network(
 ) -> dict[str, Any]:
     """The `rtl` result: the files of a folder whose `make run` tries one random image on the RTL.
 
-    The output expected is the integer reference's, cycles and bytes are the cycle model's.
+    The output expected is the integer reference's, cycles and bytes are the cycle model's. Its memory is the
+    machine's, of a machine with a DRAM part the default one without.
 
     Args:
         network: what the core runs.
@@ -46,10 +47,13 @@ def export_network(
     """
     program = map_for(network, machine, objective)
     x = random_input(network, seed)
-    model = simulate(program)
+    # The exported bench stands alone; a DRAM part would need this package to answer.
+    memory = MemoryTiming() if machine.memory.dram else machine.memory
+    model = simulate(program, memory)
     files = export_rtl(
         program,
         x[0],
+        memory=memory,
         expected_output=run_reference(network, x)[0],
         expected_cycles=model.cycles,
         expected_read_bytes=model.read_bytes,

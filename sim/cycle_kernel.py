@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..models.jit import njit
+from .port_kernel import read_beats, write_burst
 
 __all__ = [
     "COLUMNS",
@@ -75,6 +76,10 @@ _T_DISPATCH, _T_START, _T_END, _T_DRAIN, _T_ISSUE, _T_READS, _T_BEATS, _T_GATHER
 # Columns of `stalls`: 0…7 waiting for that token, then these.
 STALL_FETCH, STALL_POST, STALL_SETUP = 8, 9, 10
 STALLS = 11
+
+# Where a STORE is: plane and row, first cycle of what comes next, beat, beats left of the row, first cycle
+# with data; of the burst that is on its way its beats and last W handshake.
+_S_PLANE, _S_ROW, _S_STATE, _S_BEAT, _S_LEFT, _S_DATA, _S_BEATS, _S_DONE = range(8)
 
 _LOAD, _FILL, _GEOMETRY, _OUTPUT, _EXEC, _STORE, _END = 1, 2, 3, 4, 5, 6, 7
 _AR, _R, _AW, _W = 0, 1, 2, 3
@@ -258,40 +263,86 @@ def _take_beat(command: Any, bus: int, row: Any) -> int:
 
 
 @njit
-def _run_store(command: Any, core: Any, memory: Any, start: int, write: Any, answers: Any, times: Any) -> int:
+def _store_row(command: Any, core: Any, at: Any, row: Any) -> None:
+    """Nothing; `at` and `row` go on to the row that `at` names: its first beat, and when there are data."""
+    bus = core[_BUS]
+    row[0] = command[_ADDRESS] + at[_S_PLANE] * command[_PLANE] + at[_S_ROW] * command[_ROW]
+    row[1] = command[_RUN]
+    at[_S_BEAT] = row[0] // bus
+    length = ((command[_RUN] << 3 >> command[_PACK]) + 7) // 8
+    at[_S_LEFT] = (row[0] + length - 1) // bus - at[_S_BEAT] + 1
+    at[_S_DATA] = at[_S_STATE] + core[_STORE_LATENCY]
+    if command[_PACK]:
+        at[_S_DATA] += _gathers(command, bus, row)
+    at[_S_STATE] += 1
+
+
+@njit
+def _start_store(command: Any, core: Any, start: int, at: Any, row: Any) -> None:
+    """Nothing; `at` and `row` are those of a STORE taken in `start`, before its first burst."""
+    at[_S_PLANE] = at[_S_ROW] = 0
+    at[_S_STATE] = start + 1
+    _store_row(command, core, at, row)
+
+
+@njit
+def _store_burst(
+    command: Any, core: Any, memory: Any, at: Any, row: Any, write: Any, answers: Any, times: Any
+) -> int:
+    """The cycle of the last W handshake of a STORE's next burst; `at` says which beats it is."""
+    beats = min(at[_S_LEFT], core[_MAX_BURST] - at[_S_BEAT] % core[_MAX_BURST])
+    slot = write[3] % core[_WRITES]
+    accepted = max(at[_S_STATE], answers[slot] + 1) + stall_cycles(memory, _AW, write[0])
+    write[0] += 1
+    valid = max(accepted + 1, at[_S_DATA])
+    at[_S_BEATS] = beats
+    at[_S_DONE] = _write_beats(command, core[_BUS], memory, valid, beats, row, write, times)
+    return int(at[_S_DONE])
+
+
+@njit
+def _answer_store(command: Any, core: Any, answer: int, at: Any, row: Any, write: Any, answers: Any) -> bool:
+    """Whether the STORE has another burst after this one, whose B may come in `answer`."""
+    write[2] = max(answer, write[2] + 1)
+    answers[write[3] % core[_WRITES]] = write[2]
+    write[3] += 1
+    done, beats = at[_S_DONE], at[_S_BEATS]
+    at[_S_STATE] = done + 1
+    at[_S_BEAT] += beats
+    at[_S_LEFT] -= beats
+    if at[_S_LEFT] > 0:
+        at[_S_DATA] = done + (_gathers(command, core[_BUS], row) if command[_PACK] else 1)
+        return True
+    at[_S_ROW] += 1
+    if at[_S_ROW] == command[_ROWS]:
+        at[_S_ROW] = 0
+        at[_S_PLANE] += 1
+    if at[_S_PLANE] == command[_PLANES]:
+        return False
+    _store_row(command, core, at, row)
+    return True
+
+
+@njit
+def _run_store(
+    command: Any, core: Any, memory: Any, start: int, at: Any, row: Any, write: Any, answers: Any, times: Any
+) -> int:
     """The cycle in which a STORE ends; fills in its `times`.
 
     `write`: AW and W handshakes so far, last B, bursts; `answers`: B of the last bursts, a ring.
     """
-    bus = core[_BUS]
-    state = start + 1
-    row = np.zeros(2, np.int64)
-    for plane in range(command[_PLANES]):
-        for r in range(command[_ROWS]):
-            row[0] = command[_ADDRESS] + plane * command[_PLANE] + r * command[_ROW]
-            row[1] = command[_RUN]
-            beat = row[0] // bus
-            length = ((command[_RUN] << 3 >> command[_PACK]) + 7) // 8
-            left = (row[0] + length - 1) // bus - beat + 1
-            data = state + core[_STORE_LATENCY]
-            if command[_PACK]:
-                data += _gathers(command, bus, row)
-            state += 1
-            while left > 0:
-                beats = min(left, core[_MAX_BURST] - beat % core[_MAX_BURST])
-                slot = write[3] % core[_WRITES]
-                accepted = max(state, answers[slot] + 1) + stall_cycles(memory, _AW, write[0])
-                write[0] += 1
-                valid = max(accepted + 1, data)
-                done = _write_beats(command, bus, memory, valid, beats, row, write, times)
-                write[2] = max(done + memory[_WRITE_LATENCY], write[2] + 1)
-                answers[slot] = write[2]
-                write[3] += 1
-                state = done + 1
-                data = done + (_gathers(command, bus, row) if command[_PACK] else 1)
-                beat += beats
-                left -= beats
-    times[_T_END] = max(state, write[2] + 1)
+    _start_store(command, core, start, at, row)
+    more = True
+    while more:
+        done = _store_burst(command, core, memory, at, row, write, answers, times)
+        more = _answer_store(command, core, done + memory[_WRITE_LATENCY], at, row, write, answers)
+    return _end_store(at, write, times)
+
+
+@njit
+def _end_store(at: Any, write: Any, times: Any) -> int:
+    """The cycle in which a STORE ends whose last burst is answered."""
+    times[_T_END] = max(at[_S_STATE], write[2] + 1)
     times[_T_DRAIN] = write[2]
     return int(times[_T_END])
 
@@ -325,6 +376,7 @@ def run_cycles(
     lengths: Any,
     core: Any,
     memory: Any,
+    channel: Any,
     times: Any,
     stalls: Any,
     totals: Any,
@@ -337,6 +389,9 @@ def run_cycles(
         orders: int64, (3, n), each unit's commands in order, `lengths` (3,) of them.
         core: int64, CORE.
         memory: int64, MEMORY.
+        channel: of port_memory.port_channel; where it has a DRAM part, that answers the port. Then nothing
+            stalls AR, so a read goes out in the cycle after its grant, and what is served first is settled
+            in time: bursts of reads and writes come to it in order, reads first in the same cycle.
         times: int64, (n, len(TIMES)), filled in.
         stalls: int64, (n, STALLS), zeros, filled in: cycles that the array does not issue, laid to
             the command of EXEC's queue that it waits on.
@@ -358,6 +413,11 @@ def run_cycles(
     write = np.zeros(4, np.int64)
     write[2] = -1
     answers = np.full(core[_WRITES], -1, np.int64)
+    dram = channel[0][0] > 0
+    base_beat = channel[0][4] // bus
+    store_row, storing = np.zeros(2, np.int64), np.zeros(8, np.int64)
+    store_done = _NEVER  # last W of the burst that a STORE has on its way to the DRAM
+    no_beats = np.empty(0, np.int64)
     banks = np.zeros(3, np.int64)
     post = np.full(2, -1, np.int64)
 
@@ -393,8 +453,8 @@ def run_cycles(
             exec_at = max(now, exec_free, _tokens_from(core, tokens, token_counts, commands[k, _WAIT]))
             if commands[k, _OP] != _EXEC:
                 exec_at = max(exec_at, post[1] + 1)
-        store_at = _NEVER
-        if heads[2] < tails[2]:
+        store_at = store_done
+        if store_done == _NEVER and heads[2] < tails[2]:
             k = orders[2, heads[2]]
             wait = _tokens_from(core, tokens, token_counts, commands[k, _WAIT])
             store_at = max(now, store_free, wait)
@@ -444,13 +504,16 @@ def run_cycles(
                     break  # it asks in every cycle from there on and goes first
                 slot = bursts % core[_READS]
                 at = max(load_from, register_free, ends[slot] + 1)
-                if at > cycle:
-                    break
+                if at > cycle or at >= store_done:
+                    break  # a write that is through by then is served before this read
                 beats = min(left, core[_MAX_BURST] - beat % core[_MAX_BURST])
                 register_free = at + 1 + stall_cycles(memory, _AR, requests)
                 requests += 1
-                earliest = register_free + memory[_READ_LATENCY]
-                ends[slot] = _read_beats(memory, read, earliest, head_from, beats)
+                if dram:
+                    ends[slot] = read_beats(channel, register_free, beat, beats, head_from, read, no_beats)
+                else:
+                    earliest = register_free + memory[_READ_LATENCY]
+                    ends[slot] = _read_beats(memory, read, earliest, head_from, beats)
                 bursts += 1
                 beat += beats
                 left -= beats
@@ -476,12 +539,32 @@ def run_cycles(
         if cycle >= _NEVER:
             break
 
+        if store_done == cycle:
+            k = orders[2, heads[2] - 1]
+            beat_now = base_beat + storing[_S_BEAT]
+            answer = write_burst(channel, cycle, beat_now, storing[_S_BEATS])
+            if _answer_store(commands[k], core, answer, storing, store_row, write, answers):
+                store_done = _store_burst(
+                    commands[k], core, memory, storing, store_row, write, answers, times[k]
+                )
+            else:
+                store_done = _NEVER
+                end = _end_store(storing, write, times[k])
+                store_free = end + 1
+                if not _post_tokens(tokens, token_counts, commands[k, _POST], end):
+                    return TOKEN_OVERFLOW
+            continue  # what else happens in this cycle is still to come
         if fetch_at == cycle:
             register_free = cycle + 1 + stall_cycles(memory, _AR, requests)
             requests += 1
-            earliest = register_free + memory[_READ_LATENCY]
-            for k in range(fetched, fetched + asked):
-                arrivals[k] = _read_beats(memory, read, earliest, 0, per_command)
+            if dram:
+                first = fetched * per_command
+                landed = arrivals[fetched : fetched + asked]
+                read_beats(channel, register_free, first, asked * per_command, 0, read, landed)
+            else:
+                earliest = register_free + memory[_READ_LATENCY]
+                for k in range(fetched, fetched + asked):
+                    arrivals[k] = _read_beats(memory, read, earliest, 0, per_command)
             fetched += asked
             credits -= asked
         if dispatch_at == cycle:
@@ -516,10 +599,18 @@ def run_cycles(
             heads[2] += 1
             times[k, _T_START] = cycle
             _take_tokens(tokens, token_counts, commands[k, _WAIT])
-            end = _run_store(commands[k], core, memory, cycle, write, answers, times[k])
-            store_free = end + 1
-            if not _post_tokens(tokens, token_counts, commands[k, _POST], end):
-                return TOKEN_OVERFLOW
+            if dram:
+                _start_store(commands[k], core, cycle, storing, store_row)
+                store_done = _store_burst(
+                    commands[k], core, memory, storing, store_row, write, answers, times[k]
+                )
+            else:
+                end = _run_store(
+                    commands[k], core, memory, cycle, storing, store_row, write, answers, times[k]
+                )
+                store_free = end + 1
+                if not _post_tokens(tokens, token_counts, commands[k, _POST], end):
+                    return TOKEN_OVERFLOW
         now = cycle + 1
 
     totals[0] = read[1]

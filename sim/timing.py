@@ -20,6 +20,7 @@ from .cycle_kernel import (
     run_cycles,
 )
 from .decode import Fields, decode_fields
+from .port_memory import port_channel
 
 __all__ = [
     "Timing",
@@ -232,6 +233,7 @@ def time_program(program: Program, memory: MemoryTiming, *, compiled: bool = Tru
 
     Raises:
         ProgramError: the program never ends, or a command is one that the core does not define.
+        ValueError: the memory's DRAM part is unknown, or its clock does not fit.
     """
     fields = decode_fields(program)
     _check_served(program.machine, fields)
@@ -250,7 +252,9 @@ def time_program(program: Program, memory: MemoryTiming, *, compiled: bool = Tru
     totals = np.zeros(3, np.int64)
     kernel = run_cycles if compiled else run_cycles.py_func
     core = core_table(program.machine)
-    status = int(kernel(table, units, orders, lengths, core, memory_table(memory), times, stalls, totals))
+    channel = port_channel(program.machine, memory)
+    arguments = (table, units, orders, lengths, core, memory_table(memory), channel, times, stalls, totals)
+    status = int(kernel(*arguments))
     if status:
         assert status in (DEADLOCK, TOKEN_OVERFLOW, NO_BANK)
         raise _fault(program, status, times[:, TIMES.index("start")])

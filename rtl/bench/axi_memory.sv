@@ -5,11 +5,24 @@
 // `rst` clears queues and counters, not the contents. A rising `load` reads image_<load_index>.hex,
 // a rising `dump` writes dump_<dump_index>.hex, both in the working directory, a word a line.
 //
+// With EXTERNAL the beats of a burst and the responses come when port_memory.cpp says so instead of after
+// `read_latency` and `write_latency`; stalls must be off. It is asked at the address handshake of a read and
+// at the last data of a write, in this order within a cycle.
+//
 // Served: INCR bursts as wide as the bus, unaligned first addresses included. Whatever AXI4 forbids,
 // and what is not served, is printed and raises `protocol_error` until the next reset.
+import "DPI-C" function void port_memory_read(
+    input int unsigned which, input longint unsigned cycle, input int unsigned address, input int unsigned beats
+);
+import "DPI-C" function longint unsigned port_memory_beat(input int unsigned index);
+import "DPI-C" function longint unsigned port_memory_write(
+    input int unsigned which, input longint unsigned cycle, input int unsigned address, input int unsigned beats
+);
+
 module axi_memory #(
     parameter int DATA_BITS = 64,
     parameter int MEM_WORDS = 1 << 20,
+    parameter int EXTERNAL = 0,
     localparam int STROBES = DATA_BITS / 8,
     localparam int SHIFT = $clog2(STROBES)
 ) (
@@ -102,6 +115,28 @@ module axi_memory #(
     logic [DATA_BITS-1:0] mem[MEM_WORDS];
     cycle_t now;
 
+    // ---- answers from outside --------------------------------------------------------------------
+    cycle_t beat_ready[EXTERNAL != 0 ? 65536 : 1];  // of R beats, by their number
+    cycle_t write_ready[QUEUE];  // of responses, by their place in the queue
+    logic [15:0] beats_asked;
+
+    if (EXTERNAL != 0) begin : gen_external
+        always_ff @(posedge clk) begin
+            if (rst) beats_asked <= 0;
+            else begin
+                if (arvalid && arready) begin
+                    port_memory_read(load_index, 64'(now), araddr, 32'(arlen) + 1);
+                    for (int k = 0; k < 256; k++)
+                        if (k <= 32'(arlen)) beat_ready[beats_asked + 16'(k)] <= 48'(port_memory_beat(k));
+                    beats_asked <= beats_asked + 16'(arlen) + 1;
+                end
+                if (wvalid && wready && w_final)
+                    write_ready[response_tail] <= 48'(port_memory_write(
+                        load_index, 64'(now), write_burst.address, 32'(write_burst.len) + 1));
+            end
+        end
+    end
+
     // ---- reads -----------------------------------------------------------------------------------
     burst_t read_queue[QUEUE];
     cycle_t read_ready[QUEUE];  // first cycle in which the burst's first beat may be presented
@@ -113,8 +148,8 @@ module axi_memory #(
 
     wire read_open = read_head != read_tail;
     wire burst_t read_burst = read_queue[read_head];
-    wire cycle_t r_from =
-        r_beat == 0 && read_ready[read_head] > r_free ? read_ready[read_head] : r_free;
+    wire cycle_t r_ready = EXTERNAL != 0 ? beat_ready[r_count[15:0]] : read_ready[read_head];
+    wire cycle_t r_from = (EXTERNAL != 0 || r_beat == 0) && r_ready > r_free ? r_ready : r_free;
 
     assign arready = ar_wait >= ar_stall;
     assign rvalid = read_open && now >= r_from + r_delay;
@@ -172,8 +207,8 @@ module axi_memory #(
 
     assign awready = aw_wait >= aw_stall;
     assign wready = write_open && w_wait >= w_delay;  // data that outruns its address waits for it
-    assign bvalid = response_head != response_tail
-        && now >= response_ready[response_head] && now >= b_free;
+    wire cycle_t b_ready = EXTERNAL != 0 ? write_ready[response_head] : response_ready[response_head];
+    assign bvalid = response_head != response_tail && now >= b_ready && now >= b_free;
     assign bid = response_id[response_head];
     assign bresp = 2'b00;
 

@@ -1,7 +1,8 @@
 // The core and its memory. Whoever drives `clk`, cocotb or plain C++, sees the ports below and no more.
 module bench #(
     parameter int DATA_BITS = 64,
-    parameter int MEM_WORDS = 1 << 20
+    parameter int MEM_WORDS = 1 << 20,
+    parameter int EXTERNAL = 0
 ) (
     input  wire         clk,
     input  wire         rst,
@@ -115,7 +116,8 @@ module bench #(
 
     axi_memory #(
         .DATA_BITS(DATA_BITS),
-        .MEM_WORDS(MEM_WORDS)
+        .MEM_WORDS(MEM_WORDS),
+        .EXTERNAL(EXTERNAL)
     ) memory (
         .*
     );

@@ -51,7 +51,7 @@ def test_a_part_without_currents_is_priced_by_the_bit_and_marked() -> None:
 
 def test_a_part_of_a_protocol_without_a_row_is_refused_unless_given() -> None:
     part = load_dram_part("LPDDR4-2400", changes={"protocol": "DDR4"})
-    with pytest.raises(ValueError, match="no energy row 'dram_DDR4'.*or give energy.dram_DDR4"):
+    with pytest.raises(ValueError, match=r"no energy row 'dram_DDR4'.*or give energy.dram_DDR4"):
         dram_prices(part, load_energy_table())
     row = dram_prices(part, load_energy_table({"dram_DDR4": 10}))["access"]
     assert (row.value_pj, row.status) == (10240, "assumed")
