@@ -336,7 +336,7 @@ def _run_store(
     while more:
         done = _store_burst(command, core, memory, at, row, write, answers, times)
         more = _answer_store(command, core, done + memory[_WRITE_LATENCY], at, row, write, answers)
-    return _end_store(at, write, times)
+    return int(_end_store(at, write, times))
 
 
 @njit

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -362,7 +363,9 @@ def load_dram_part(
     missing = [key for key in _FIELDS if key not in given and key not in _OPTIONAL]
     if missing:
         raise ValueError(f"{name} lacks {', '.join(missing)}")
-    values = {_FIELDS[key]: _value(name, key, text) for key, text in given.items() if key in _FIELDS}
+    values: dict[str, Any] = {
+        _FIELDS[key]: _value(name, key, text) for key, text in given.items() if key in _FIELDS
+    }
     return DramPart(name=name, currents=_currents(name, given, rows), **values)
 
 

@@ -11,14 +11,6 @@
 //
 // Served: INCR bursts as wide as the bus, unaligned first addresses included. Whatever AXI4 forbids,
 // and what is not served, is printed and raises `protocol_error` until the next reset.
-import "DPI-C" function void port_memory_read(
-    input int unsigned which, input longint unsigned cycle, input int unsigned address, input int unsigned beats
-);
-import "DPI-C" function longint unsigned port_memory_beat(input int unsigned index);
-import "DPI-C" function longint unsigned port_memory_write(
-    input int unsigned which, input longint unsigned cycle, input int unsigned address, input int unsigned beats
-);
-
 module axi_memory #(
     parameter int DATA_BITS = 64,
     parameter int MEM_WORDS = 1 << 20,
@@ -121,6 +113,15 @@ module axi_memory #(
     logic [15:0] beats_asked;
 
     if (EXTERNAL != 0) begin : gen_external
+        import "DPI-C" function void port_memory_read(
+            input int unsigned which, input longint unsigned cycle, input int unsigned address,
+            input int unsigned beats
+        );
+        import "DPI-C" function longint unsigned port_memory_beat(input int unsigned index);
+        import "DPI-C" function longint unsigned port_memory_write(
+            input int unsigned which, input longint unsigned cycle, input int unsigned address,
+            input int unsigned beats
+        );
         always_ff @(posedge clk) begin
             if (rst) beats_asked <= 0;
             else begin
