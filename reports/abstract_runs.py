@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,11 +20,23 @@ if TYPE_CHECKING:
     from ..models.importers.model import Model
     from ..models.network import Network
 
-__all__ = ["map_abstract", "model_problems", "simulate_abstract", "simulate_systolic"]
+__all__ = ["Search", "map_abstract", "model_problems", "simulate_abstract"]
 
 BITS = 8
 """Of weights and activations where a model has no formats, unless other ones are asked for."""
 ENERGY_TITLE = "event energy of an abstract machine"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """What the command line says of a search."""
+
+    objective: str
+    """latency, energy or edp."""
+    time_limit_s: float | None = None
+    """Of a layer."""
+    bits: int | None = None
+    """Of weights and activations, instead of the model's own."""
 
 
 def model_problems(model: Model, bits: int | None = None) -> tuple[list[Problem], str]:
@@ -66,23 +79,14 @@ def _formats(networks: list[Network]) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def _searched(
-    machine: AbstractMachine, problems: list[Problem], objective: str, time_limit_s: float
-) -> list[Found]:
+def _searched(machine: AbstractMachine, problems: list[Problem], asked: Search) -> list[Found]:
     from ..mapper.optimum import search_layers
 
-    return search_layers(machine, problems, objective=objective, time_limit_s=time_limit_s)
+    limit = math.inf if asked.time_limit_s is None else asked.time_limit_s
+    return search_layers(machine, problems, objective=asked.objective, time_limit_s=limit)
 
 
-def map_abstract(
-    model: Model,
-    machine: AbstractMachine,
-    *,
-    objective: str,
-    time_limit_s: float,
-    bits: int | None,
-    explained: bool,
-) -> dict[str, Any]:
+def map_abstract(model: Model, machine: AbstractMachine, asked: Search, *, explained: bool) -> dict[str, Any]:
     """The `map` result of a model on an abstract machine: the best nest of each layer.
 
     Raises:
@@ -91,8 +95,8 @@ def map_abstract(
     """
     from ..mapper.loop_nest import explain
 
-    problems, words = model_problems(model, bits)
-    found = _searched(machine, problems, objective, time_limit_s)
+    problems, words = model_problems(model, asked.bits)
+    found = _searched(machine, problems, asked)
     layers = []
     for problem, best in zip(problems, found, strict=True):
         row = _layer_row(best)
@@ -104,7 +108,7 @@ def map_abstract(
         "template": "abstract",
         "network": model.graph.name,
         "machine": machine.name,
-        "objective": objective,
+        "objective": asked.objective,
         "formats": words,
         "layers": layers,
     }
@@ -126,16 +130,24 @@ def _layer_row(best: Found) -> dict[str, Any]:
 
 
 def simulate_abstract(
-    model: Model, machine: AbstractMachine, *, objective: str, time_limit_s: float, bits: int | None
+    model: Model, machine: AbstractMachine, asked: Search, *, compat: str | None, stepped: bool
 ) -> dict[str, Any]:
     """The `simulate` result of a model on an abstract machine, each layer by its best nest.
+
+    A machine with an `array.dataflow` is a systolic array and runs as such, cycle by cycle.
 
     Raises:
         MappingError: a layer has no legal nest; names the buffer that is short.
         ValueError: see `model_problems`; or an unknown objective.
     """
-    problems, words = model_problems(model, bits)
-    found = _searched(machine, problems, objective, time_limit_s)
+    if machine.dataflow:
+        return _simulate_systolic(model, machine, compat=compat or "none", stepped=stepped)
+    if compat is not None or stepped:
+        raise ValueError(
+            f"machine {machine.name} has no array.dataflow: --compat and --stepped are of systolic arrays"
+        )
+    problems, words = model_problems(model, asked.bits)
+    found = _searched(machine, problems, asked)
     layers = []
     for best in found:
         value = best.evaluation
@@ -158,7 +170,7 @@ def simulate_abstract(
             }
         )
     return _modelled(model, machine, layers) | {
-        "objective": objective,
+        "objective": asked.objective,
         "formats": words,
         "searched_seconds": sum(best.seconds for best in found),
     }
@@ -192,33 +204,22 @@ def _modelled(model: Model, machine: AbstractMachine, layers: list[dict[str, Any
     }
 
 
-def simulate_systolic(
-    model: Model,
-    machine: AbstractMachine,
-    *,
-    compat: str,
-    stepped: bool,
-    trace: Path | None,
+def _simulate_systolic(
+    model: Model, machine: AbstractMachine, *, compat: str, stepped: bool
 ) -> dict[str, Any]:
-    """The `simulate` result of a model on a machine whose `array.dataflow` makes it a systolic array.
-
-    Memory keeps up with the array; DRAM bytes are those that the buffers, a level of three parts, miss where
-    the run is stepped, else each value once.
+    """The `simulate` result of a model on a systolic array, with which memory keeps up.
 
     Raises:
-        ValueError: see `model_topology`; the machine has no `array.dataflow`; or see `run_topology`.
-        OSError: the trace can't be written.
+        ValueError: see `model_topology` and `run_topology`; or an unknown compatibility mode.
     """
     from ..sim.systolic import Compat, Dataflow, SystolicArray
     from ..sim.systolic_network import run_topology
 
-    if not machine.dataflow:
-        raise ValueError(
-            f"machine {machine.name} has no array.dataflow: --compat and --stepped are of systolic arrays"
-        )
+    if compat not in (names := [mode.value for mode in Compat]):
+        raise ValueError(f"--compat must be one of {', '.join(names)}, not {compat!r}")
     sides = {axis.name: axis.size for axis in machine.axes}
     array = SystolicArray(rows=sides["rows"], cols=sides["cols"], dataflow=Dataflow(machine.dataflow))
-    run = run_topology(model_topology(model), array, Compat(compat), stepped=stepped, trace=trace)
+    run = run_topology(model_topology(model), array, Compat(compat), stepped=stepped)
     mac_pj = machine.pes[0].mac_pj
     buffer, dram = machine.levels[-2], machine.levels[-1]
     layers = []

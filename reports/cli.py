@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from ..mapper.hierarchy import AbstractMachine
     from ..mapper.machine import Machine
     from ..mapper.objective import Objective
     from ..models.importers.model import Model
@@ -47,6 +48,14 @@ ObjectiveName = Annotated[
     str,
     typer.Option("--objective", metavar="NAME", help="mappings for latency, energy, edp or bytes (DRAM)"),
 ]
+TimeLimit = Annotated[
+    float | None,
+    typer.Option("--time-limit", metavar="S", help="abstract machine: seconds a layer's search may take"),
+]
+Bits = Annotated[
+    int | None,
+    typer.Option("--bits", min=1, max=64, help="abstract machine: of a value, instead of the model's"),
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout")]
 Out = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="JSON to a file")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="of everything random")]
@@ -67,6 +76,26 @@ def _machine(name: str, settings: list[str] | None) -> Machine:
 
     machine = load_machine(name)
     return override_machine(machine, settings) if settings else machine
+
+
+def _any_machine(
+    name: str, settings: list[str] | None
+) -> tuple[Machine, None] | tuple[None, AbstractMachine]:
+    """The core machine or the abstract one of that name."""
+    from ..mapper.machine import Machine, override_machine
+    from ..mapper.machines import load_any, override_any
+
+    machine = load_any(name)
+    if isinstance(machine, Machine):
+        return override_machine(machine, settings) if settings else machine, None
+    return None, override_any(machine, settings) if settings else machine
+
+
+def _of_abstract(*options: tuple[str, object]) -> None:
+    """Nothing; ValueError names an option that says nothing to a core machine."""
+    for name, given in options:
+        if given is not None:
+            raise ValueError(f"{name} is of abstract machines: leave it out for a core")
 
 
 def _model(spec: str) -> Model:
@@ -197,14 +226,23 @@ def map_verb(
     explain: Annotated[
         bool, typer.Option("--explain", help="each layer's loop nest, with what buffers hold and move")
     ] = False,
+    time_limit: TimeLimit = None,
+    bits: Bits = None,
     as_json: Json = False,
     output: Out = None,
 ) -> None:
     """How MODEL lies on the machine: tiles, loop order, buffers, memory."""
-    from .core_runs import map_model
+    core, abstract = _any_machine(machine, settings)
+    if abstract is not None:
+        from .abstract_runs import Search, map_abstract
 
-    chosen = _objective(objective)
-    value = map_model(_core_model(model), _machine(machine, settings), chosen, explain=explain)
+        asked = Search(objective=objective, time_limit_s=time_limit, bits=bits)
+        value = map_abstract(_model(model), abstract, asked, explained=explain)
+    else:
+        from .core_runs import map_model
+
+        _of_abstract(("--time-limit", time_limit), ("--bits", bits))
+        value = map_model(_core_model(model), core, _objective(objective), explain=explain)
     _emit(value, as_json, output)
 
 
@@ -218,17 +256,39 @@ def simulate(
         Path | None,
         typer.Option("--trace", metavar="FILE", help="every command's span, for Perfetto"),
     ] = None,
+    compat: Annotated[
+        str | None, typer.Option("--compat", metavar="NAME", help="systolic array: count as scalesim does")
+    ] = None,
+    stepped: Annotated[
+        bool, typer.Option("--stepped", help="systolic array: every cycle's port addresses, counted")
+    ] = False,
+    time_limit: TimeLimit = None,
+    bits: Bits = None,
     as_json: Json = False,
     output: Out = None,
 ) -> None:
     """Cycles, stalls, bytes and event energy of one inference."""
-    from .core_runs import simulate_model
-    from .simulation import write_trace
+    core, abstract = _any_machine(machine, settings)
+    if abstract is not None:
+        from .abstract_runs import Search, simulate_abstract
 
-    chosen = _objective(objective)
-    runs, value = simulate_model(_core_model(model), _machine(machine, settings), chosen)
-    if trace is not None:
-        write_trace(trace, runs)
+        if trace is not None:
+            raise ValueError(f"--trace shows the commands of core machines; {abstract.name} has none")
+        asked = Search(objective=objective, time_limit_s=time_limit, bits=bits)
+        value = simulate_abstract(_model(model), abstract, asked, compat=compat, stepped=stepped)
+    else:
+        from .core_runs import simulate_model
+        from .simulation import write_trace
+
+        _of_abstract(
+            ("--compat", compat),
+            ("--stepped", stepped or None),
+            ("--time-limit", time_limit),
+            ("--bits", bits),
+        )
+        runs, value = simulate_model(_core_model(model), core, _objective(objective))
+        if trace is not None:
+            write_trace(trace, runs)
     _emit(value, as_json, output)
 
 

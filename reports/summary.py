@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..mapper.hierarchy import AbstractMachine
 from ..mapper.machine import Machine, load_machine, preset_names
+from ..mapper.machines import abstract_names, load_any
 
 __all__ = ["machine_list", "zoo_list"]
 
@@ -15,7 +17,7 @@ def _products(machine: Machine) -> int:
 
 def machine_list() -> dict[str, Any]:
     """The machines that ship, with what sets them apart."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in preset_names():
         machine = load_machine(name)
         rows.append(
@@ -31,6 +33,20 @@ def machine_list() -> dict[str, Any]:
                 + machine.buffers.output_bytes,
                 "bus_bits": machine.bus.data_bits,
                 "clock_hz": machine.clock_hz,
+            }
+        )
+    for name in abstract_names():
+        abstract = load_any(name)
+        assert isinstance(abstract, AbstractMachine)
+        rows.append(
+            {
+                "name": name,
+                "template": abstract.template,
+                "array": " × ".join(f"{axis.size} {axis.name}" for axis in abstract.axes),
+                "pes": abstract.pe_count,
+                "macs_per_cycle": abstract.pe_count * max(mode.macs_per_cycle for mode in abstract.pes),
+                "levels": [level.name for level in abstract.levels],
+                "clock_hz": abstract.clock_hz,
             }
         )
     return {"kind": "machines", "machines": rows}

@@ -118,6 +118,9 @@ def _ranges(ranges: dict[str, Any], console: Console) -> None:
 
 
 def _map(value: dict[str, Any], console: Console) -> None:
+    if value.get("template") == "abstract":
+        _abstract_map(value, console)
+        return
     slots = ", ".join(f"{count} of {name}" for name, count in value["slots"].items())
     console.print(
         f"{value['network']} on {value['machine']} for {value['objective']}: {amount(value['commands'])} "
@@ -203,6 +206,68 @@ def _simulate(value: dict[str, Any], console: Console) -> None:
             text=(0, 6),
         )
     )
+
+
+def _modelled(value: dict[str, Any], console: Console) -> None:
+    total = value["total"]
+    console.print(
+        f"{value['network']} on {value['machine']} ({value['fidelity']}): "
+        f"{amount(total['cycles'])} cycles = {seconds(total['cycles'] / value['clock_hz'])} at "
+        f"{value['clock_hz'] / 1e6:g} MHz, utilization {percent(total['utilization'])}"
+    )
+    console.print(
+        f"DRAM {amount(round(total['dram_read_bytes']))} bytes read, "
+        f"{amount(round(total['dram_write_bytes']))} written; {value['energy_title']} "
+        f"{energy(total['energy_pj'])} at {value['node_nm']} nm"
+    )
+    for key in ("formats", "dram_rule"):
+        if value.get(key):
+            console.print(f"{key.replace('_', ' ')}: {value[key]}", soft_wrap=True)
+    heads = ["layer", "MACs", "cycles", "utilization", "read", "written", "energy", "stalled on"]
+    rows = [
+        (
+            layer["name"],
+            amount(layer["macs"]),
+            amount(layer["cycles"]),
+            percent(layer["utilization"]),
+            amount(round(layer["dram_read_bytes"])),
+            amount(round(layer["dram_write_bytes"])),
+            energy(layer["energy_pj"]),
+            _worst(layer["stall_cycles"]),
+        )
+        for layer in value["layers"]
+    ]
+    console.print(_table(heads, rows, text=(0, 7)))
+    unsure = [layer["name"] for layer in value["layers"] if not layer.get("optimal", True)]
+    if unsure:
+        console.print(f"best found, not certified: {', '.join(unsure)}", soft_wrap=True)
+
+
+def _abstract_map(value: dict[str, Any], console: Console) -> None:
+    console.print(
+        f"{value['network']} on {value['machine']} (modelled): each layer's nest of least "
+        f"{value['objective']}; {value['formats']}",
+        soft_wrap=True,
+    )
+    rows = [
+        (
+            layer["name"],
+            amount(layer["cycles"]),
+            energy(layer["energy_pj"]),
+            percent(layer["utilization"]),
+            "certified" if layer["optimal"] else f"within {percent(layer['gap'])}",
+            amount(layer["evaluated"]),
+            f"{layer['seconds']:.2f}",
+        )
+        for layer in value["layers"]
+    ]
+    heads = ("layer", "cycles", "energy", "utilization", "optimal", "evaluated", "seconds")
+    console.print(_table(heads, rows, text=(0, 4)))
+    for layer in value["layers"]:
+        if "nest" in layer:
+            console.print()
+            for line in layer["nest"].splitlines():
+                console.print(_plain(line), soft_wrap=True)
 
 
 def _worst(stalls: dict[str, int]) -> str:
@@ -323,8 +388,27 @@ def _machines(value: dict[str, Any], console: Console) -> None:
                     f"{row['bus_bits']} bit",
                 )
                 for row in value["machines"]
+                if row["template"] == "core"
             ),
             text=(0, 1),
+        )
+    )
+    console.print(
+        _table(
+            ("machine", "template", "array", "PEs", "MACs/cycle", "memories, from the inner to the outer"),
+            (
+                (
+                    row["name"],
+                    row["template"],
+                    row["array"],
+                    row["pes"],
+                    f"{row['macs_per_cycle']:g}",
+                    ", ".join(row["levels"]),
+                )
+                for row in value["machines"]
+                if row["template"] == "abstract"
+            ),
+            text=(0, 1, 2, 5),
         )
     )
 
@@ -404,6 +488,7 @@ _KINDS = {
     "info": _info,
     "map": _map,
     "result": _simulate,
+    "modelled": _modelled,
     "verify": _verify,
     "against": _against,
     "cost": _cost,
