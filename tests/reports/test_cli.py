@@ -33,7 +33,25 @@ def test_machines_lists_the_presets(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "machines", "--json")
     names = [row["name"] for row in json.loads(out)["machines"]]
     assert code == 0
-    assert names == ["core-large", "core-medium", "core-small"]
+    assert names[:3] == ["core-large", "core-medium", "core-small"]
+    assert names[3:] == ["eie-like", "eyeriss-like", "finn-mvu", "nvdla-like", "systolic", "tpu-like"]
+
+
+def test_a_systolic_array_runs_a_topology(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "net.csv"
+    path.write_text("Layer, IH, IW, FH, FW, C, N, S,\nconv, 8, 8, 3, 3, 2, 5, 1,\n", encoding="utf-8")
+    arguments = ["simulate", str(path), "--machine", "systolic", "--set", "array.rows=4", "--json"]
+    code, out, _ = run(capsys, *arguments)
+    assert code == 0
+    value = json.loads(out)
+    # 36 pixels in 9 folds of 4 rows; a fold takes 18 products and 4 + 32 − 2 cycles to fill and drain.
+    assert value["total"]["cycles"] == 9 * (18 + 34)
+    assert value["total"]["macs"] == 36 * 18 * 5
+    assert (value["dataflow"], value["fidelity"]) == ("os", "modelled")
+    _, stepped, _ = run(capsys, *arguments, "--stepped")
+    assert json.loads(stepped)["layers"][0]["ports"] == value["layers"][0]["ports"]
+    _, odd, _ = run(capsys, *arguments, "--compat", "scalesim")
+    assert json.loads(odd)["total"]["cycles"] == value["total"]["cycles"] - 1
 
 
 @pytest.mark.parametrize(
@@ -41,6 +59,18 @@ def test_machines_lists_the_presets(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["info", "net.h5"], "net.h5: .h5 is not read; MODEL is zoo:NAME or a file that ends in .bw, .onnx"),
         (["info", "missing.onnx"], "missing.onnx"),
+        (
+            ["simulate", "zoo:lenet5", "--machine", "tpu-like", "--stepped"],
+            "machine tpu-like has no array.dataflow: --compat and --stepped are of systolic arrays",
+        ),
+        (
+            ["simulate", "zoo:lenet5", "--machine", "systolic", "--compat", "x"],
+            "--compat must be one of none, scalesim, not 'x'",
+        ),
+        (
+            ["simulate", "zoo:lenet5", "--machine", "core-small", "--bits", "4"],
+            "--bits is of abstract machines: leave it out for a core",
+        ),
         (["info", "zoo:alexnet@x"], "zoo:alexnet@x: after @ comes the seed of the weights"),
         (["info", "zoo:random-1", "--ranges"], "info takes --ranges together with --data FILE, or neither"),
         (["verify", "zoo:random-1", "--scale", "2"], "prepare images: give --data FILE too"),
