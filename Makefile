@@ -23,7 +23,7 @@ help:
 	@echo "make verify-all  CASES=$(CASES) random networks on random machines: reference, model and RTL"
 	@echo "make prove       the units' proofs and their broken twins"
 	@echo "make pe-cost     LUTs, registers and DSP blocks of the PEs' parts, beside their targets"
-	@echo "make bench       the speed of cycle model beside RTL, of the integer reference and of the systolic mode"
+	@echo "make bench       the speed of cycle model beside RTL, of mapping, of the integer reference and of the systolic mode"
 	@echo "make fuzz        FILES=$(FILES) damaged model files: each is read, or refused by one line"
 	@echo "make clean       removes build/, dist/ and .venv"
 
@@ -76,6 +76,7 @@ pe-cost: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/model_speed.py
+	$(BIN)/python benchmarks/core_mapping_speed.py
 	$(BIN)/python benchmarks/reference_speed.py
 	$(BIN)/python benchmarks/systolic_speed.py
 

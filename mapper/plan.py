@@ -96,22 +96,23 @@ def plan_layers(
             searches[key] = LayerSearch(shape, machine, objective, prices, slack)
     ways = [capacity_of(machine, slots) for slots in _SLOTS]
     held = [sum(times[key] for key, search in searches.items() if search.fits(way)) for way in ways]
-    # Small layers first: they tell for little when a way can't win.
-    order = sorted(searches, key=lambda key: key.OY * key.OX)
     found: dict[LayerShape, list[Mapping]] = {}
     capacity, least = ways[0], math.inf
     fault: MappingError | None = None
     for fitting in sorted(set(held), reverse=True):
         for way in (way for way, fits in zip(ways, held, strict=True) if fits == fitting):
             ranked: dict[LayerShape, list[Mapping]] = {}
-            total = sum(times[key] * searches[key].bound for key in order)
+            fit = [key for key, search in searches.items() if search.fits(way)]
+            total = sum(times[key] * searches[key].bound for key in fit)
+            # Layers without a bound, then small ones: they tell for little when a way can't win.
+            order = sorted(searches, key=lambda key: (key in fit, key.OY * key.OX))
             try:
                 for key in order:
                     if total >= least:
                         break
                     search = searches[key]
                     ranked[key] = search.whole(way) or search.split(way)
-                    total += times[key] * (ranked[key][0].score - search.bound)
+                    total += times[key] * (ranked[key][0].score - (search.bound if key in fit else 0))
             except MappingError as error:
                 fault = error
                 continue

@@ -120,13 +120,14 @@ class _Space:
         y = np.repeat(down, len(across), axis=0)
         x = np.tile(across, (len(down), 1))
         # y: from, to, split, rows, step, held, rows in all, of all columns, tiles, columns of a full tile
-        # x: from, to, width, step, held, tiles, skip
+        # and rows copied; x: from, to, width, step, held, tiles, skip, columns copied
         tiles = y[:, 8] * x[:, 5]
         self.skip = x[:, 6]
         self.bases = np.stack(
             [
                 y[:, 0], y[:, 1], x[:, 0], x[:, 1], y[:, 2], y[:, 4], x[:, 3], y[:, 3], x[:, 2],
                 y[:, 5] * x[:, 4], y[:, 6] * shape.OX, y[:, 7] * shape.OX, tiles, y[:, 9],
+                y[:, 10] * x[:, 7],
             ],
             axis=1,
         )  # fmt: skip
@@ -154,13 +155,14 @@ class _Space:
         shape = self.shape
         base = self.mapping(mode, False, height, shape.pool_x)
         step, first = self.columns * height, len(ys)
-        rows = used = tiles = 0
+        rows = used = tiles = copied = 0
         inner = step if mode is ColumnMode.SHARED else height
         for y0 in range(0, shape.OY, step):
             of = min(step, shape.OY - y0)
             for top in range(0, of, inner):
                 axis = base.y_axis(shape.whole, y0 + top, min(inner, of - top))
                 ys.append((tiles, of, axis.start, axis.before, axis.valid, axis.after))
+                copied += axis.valid
             rows += min(height, of)
             used += min(height, of) * -(-of // height)
             tiles += 1
@@ -169,20 +171,21 @@ class _Space:
         split = int(mode is ColumnMode.SPLIT)
         return (
             first, len(ys), split, height, base.steps_held(shape.whole)[0], held, rows, used, tiles,
-            base.tile_columns,
+            base.tile_columns, copied,
         )  # fmt: skip
 
     def _columns(self, skip: bool, width: int, xs: list[tuple[int, ...]]) -> tuple[int, ...]:
         shape = self.shape
         base = self.mapping(ColumnMode.SHARED, skip, shape.pool_y, width)
-        first = len(xs)
+        first, copied = len(xs), 0
         for x0 in range(0, shape.OX, width):
             of = min(width, shape.OX - x0)
             axis = base.x_axis(shape.whole, x0, of)
             xs.append((of, axis.start, axis.before, axis.valid, axis.after))
+            copied += axis.valid
         held = base.held_x(shape.whole, width)
         step = base.steps_held(shape.whole)[1]
-        return first, len(xs), width, step, held, len(xs) - first, int(skip)
+        return first, len(xs), width, step, held, len(xs) - first, int(skip), copied
 
 
 def _k_groups(
@@ -328,11 +331,12 @@ class LayerSearch:
 
         space = self._space(min(machine.array.cols, shape.OY // shape.pool_y))
         base = space.mapping(ColumnMode.SHARED, space.skips[-1], shape.pool_y, shape.pool_x)
+        size = 0 if shape.pe.lane_wise else base.held_bytes(shape.whole)
         bound = least_bound(
             _core(shape, machine),
             _layer(base, machine),
             space.bases,
-            np.array([0, 0, 0, 0, 0, machine.array.acc_depth, 0], np.int64),
+            np.array([0, 0, 0, 0, 0, machine.array.acc_depth, size], np.int64),
             price_events(shape, machine, self.prices, base.geometry(shape.whole, machine).lines),
             list(Objective).index(self.objective),
         )

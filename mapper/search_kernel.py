@@ -67,14 +67,15 @@ LATENCY, ENERGY, EDP, BYTES = range(4)
 
 BASE = (
     "y_from", "y_to", "x_from", "x_to", "split", "step_y", "step_x", "column_rows", "tile_x", "held",
-    "pixels", "reads", "tiles", "tile_columns",
+    "pixels", "reads", "tiles", "tile_columns", "positions",
 )  # fmt: skip
 """Columns of `bases`, a choice of pixel tiles each: its rows in `ys` and `xs`; `held` positions of a bank;
-over all tiles pixels of a column, and of all columns that are used; tiles; columns of a full tile."""
+over all tiles pixels of a column, and of all columns that are used; tiles; columns of a full tile; input positions
+copied from memory for all tiles."""
 (
     B_Y0, B_Y1, B_X0, B_X1, B_SPLIT, B_STEP_Y, B_STEP_X, B_ROWS, B_WIDTH, B_HELD,
-    B_PIXELS, B_READS, B_TILES, B_COLUMNS,
-) = range(14)  # fmt: skip
+    B_PIXELS, B_READS, B_TILES, B_COLUMNS, B_POSITIONS,
+) = range(15)  # fmt: skip
 
 LIMIT = ("act_bytes", "out_bytes", "act_slots", "weight_slots", "out_slots", "depth", "size")
 """Entries of `limits`: bytes of a slot, slots, accumulators; bytes held of a pixel by work that sums over
@@ -138,18 +139,16 @@ def _base_bound(core: Any, layer: Any, base: Any, limits: Any, prices: Any, acc:
     weights = 0 if layer[L_ALIKE] else _constant_weights(layer)
     issue = groups * (pixels * layer[L_STEPS] + accumulators) + 2 * base[B_TILES]
     drain = groups * (reads * core[C_ROW_GROUPS] * layer[L_SLOTS] + accumulators)
-    bound[0] = max(issue, drain, weights // core[C_BUS] + base[B_TILES] * core[C_COMMAND])
-    bound[1] = (
-        groups
-        * (
-            pixels * layer[L_STEPS] * prices[P_ISSUE]
-            + accumulators * prices[P_LINES]
-            + reads * core[C_ROW_GROUPS] * prices[P_READ]
-        )
-        + weights * (prices[P_DRAM] + prices[P_WEIGHT])
-        + prices[P_FIXED]
+    held = layer[L_K] if layer[L_LANE_WISE] else limits[M_SIZE]
+    activations = base[B_POSITIONS] * held
+    bound[0] = max(issue, drain, (weights + activations) // core[C_BUS] + base[B_TILES] * core[C_COMMAND])
+    bound[1] = prices[P_FIXED] + weights * (prices[P_DRAM] + prices[P_WEIGHT]) + activations * prices[P_DRAM]
+    bound[1] += groups * (
+        pixels * layer[L_STEPS] * prices[P_ISSUE]
+        + accumulators * prices[P_LINES]
+        + reads * core[C_ROW_GROUPS] * prices[P_READ]
     )
-    bound[2] = weights
+    bound[2] = weights + activations
 
 
 @njit

@@ -46,11 +46,12 @@ def map_model(
 
     networks = core_networks(model)
     parts = [mapping_summary(network, machine, objective, explain=explain) for network in networks]
+    largest = max(parts, key=lambda part: int(part["memory_bytes"]))
     return {
-        **parts[0],
+        **largest,
         "network": model.graph.name,
+        "judged": sum(part["judged"] for part in parts),
         "commands": sum(part["commands"] for part in parts),
-        "memory_bytes": max(part["memory_bytes"] for part in parts),
         "program_digest": "+".join(part["program_digest"] for part in parts),
         "peak_tensor_bytes": max(part["peak_tensor_bytes"] for part in parts),
         "layers": [layer for part in parts for layer in part["layers"]],
