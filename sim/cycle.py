@@ -15,6 +15,8 @@ from ..mapper.machine import MemoryTiming
 from ..mapper.pe import PeKind
 from ..mapper.program import Program
 from .bandwidth import spread
+from .dram_energy import dram_byte
+from .dram_part import load_dram_part
 from .energy import COMPONENTS, PRODUCTS, leakage, prices
 from .energy_table import load_energy_table
 from .events import MEMORIES, OPERANDS, Events, count_events
@@ -118,6 +120,9 @@ def simulate(
     rows = prices(machine, table)
     timing = time_program(program, memory)
     events = count_events(program, timing)
+    if timing.dram is not None:
+        moved = int(events.dram_read.sum() + events.dram_write.sum())
+        rows["dram"] = dram_byte(load_dram_part(memory.dram), table, timing.dram, moved)
 
     per_cycle = _products_a_cycle(program, timing, events)
     cycles = np.diff(layer_ends(program, timing), prepend=0)

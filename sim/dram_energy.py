@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from .dram import DramRun
 from .dram_part import DramPart
 from .energy_table import EnergyRow, EnergyTable
 
-__all__ = ["DramEnergy", "dram_energy", "dram_prices"]
+__all__ = ["DramEnergy", "dram_byte", "dram_energy", "dram_prices"]
 
 _RULE = "Micron TN-41-01"
 
@@ -97,3 +98,38 @@ def dram_energy(run: DramRun, table: EnergyTable) -> DramEnergy:
         "access": run.reads + run.writes,
     }
     return DramEnergy(energy_pj={name: counts[name] * row.value_pj for name, row in rows.items()}, rows=rows)
+
+
+def dram_byte(part: DramPart, table: EnergyTable, counts: Mapping[str, int], moved_bytes: int) -> EnergyRow:
+    """What a byte at the port has cost on average in a run, of the commands that its DRAM part was given.
+
+    A row `dram_` and the part's name in the table, which a machine's file can bring, goes before.
+
+    Args:
+        counts: of the run, by dram_kernel.COUNTS.
+        moved_bytes: bytes that the run read and wrote.
+
+    Raises:
+        ValueError: see `dram_prices`.
+    """
+    own = table.rows.get(f"dram_{part.name}")
+    if own is not None:
+        return dataclasses.replace(own, value_pj=own.value_pj * 8, per="byte")
+    rows = dram_prices(part, table)
+    names = {"act": "activate", "read": "read", "write": "write", "refresh": "refresh"}
+    if "access" in rows:
+        names = {"read": "access", "write": "access"}
+    priced = {count: rows[name] for count, name in names.items()}
+    total = sum(counts[count] * row.value_pj for count, row in priced.items())
+    shown = " + ".join(
+        f"{counts[count]} × {names[count]} {row.value_pj:.4g}" for count, row in priced.items()
+    )
+    return EnergyRow(
+        item=f"dram_{part.name}",
+        node_nm=None,
+        value_pj=total / max(1, moved_bytes),
+        per="byte",
+        status="assumed" if any(row.status == "assumed" for row in rows.values()) else "derived",
+        source=f"mean of this run: ({shown}) / {moved_bytes} bytes; {counts['hits']} accesses hit their row; "
+        "standby left out",
+    )

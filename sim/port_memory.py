@@ -11,12 +11,14 @@ import numpy as np
 
 from ..mapper.machine import CROSSING_CYCLES, PROGRAM_BASE, Machine, MemoryTiming
 from .dram import Channel, mapping_table, new_channel
+from .dram_kernel import COUNTS
 from .dram_part import load_dram_part
 from .port_kernel import PORT, read_ready, write_burst
 
-__all__ = ["PortMemory", "port_channel"]
+__all__ = ["PortMemory", "commands_given", "port_channel"]
 
 _CLOCK_TOLERANCE = 0.05
+_ARRAYS = ("constraints", "banks", "groups", "ranks", "refresh", "counts")
 
 
 def port_channel(machine: Machine, memory: MemoryTiming, *, base: int = PROGRAM_BASE) -> Any:
@@ -49,6 +51,11 @@ def port_channel(machine: Machine, memory: MemoryTiming, *, base: int = PROGRAM_
     }
     port = np.array([values[name] for name in PORT], np.int64)
     return (port, *channel.arrays, np.zeros(2, np.int64), mapping_table(part))
+
+
+def commands_given(channel: Any) -> dict[str, int]:
+    """What a channel has counted by now, by the names of COUNTS."""
+    return dict(zip(COUNTS, channel[1 + _ARRAYS.index("counts")].tolist(), strict=True))
 
 
 class PortMemory:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,7 @@ from .cycle_kernel import (
     run_cycles,
 )
 from .decode import Fields, decode_fields
-from .port_memory import port_channel
+from .port_memory import commands_given, port_channel
 
 __all__ = [
     "Timing",
@@ -68,6 +69,8 @@ class Timing:
     """Reads of the output buffer by a STORE."""
     stalls: NDArray[np.int64]
     """(n, STALLS), see cycle_kernel."""
+    dram: Mapping[str, int] | None
+    """Commands that a DRAM part was given, by dram_kernel.COUNTS; None without a part."""
 
 
 def core_table(machine: Machine) -> NDArray[np.int64]:
@@ -266,5 +269,6 @@ def time_program(program: Program, memory: MemoryTiming, *, compiled: bool = Tru
         array_idle_from=int(totals[2]),
         fields=fields,
         stalls=stalls,
+        dram=commands_given(channel) if memory.dram else None,
         **{name: np.ascontiguousarray(times[:, i]) for i, name in enumerate(TIMES)},
     )
