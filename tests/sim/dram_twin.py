@@ -94,7 +94,8 @@ class Controller:
     def may(self, kind: str, rank: int, group: int, bank: int, now: int) -> bool:
         recent = self.history[-80:] + [c for c in self.history if c.kind in (REF, PRE)][-40:]
         for before in recent:
-            if now < before.cycle + gap(self.part, before, kind, rank, group, bank):
+            cycles = gap(self.part, before, kind, rank, group, bank)
+            if cycles and now < before.cycle + cycles:
                 return False
         acts = [c.cycle for c in self.history if c.kind == ACT and c.rank == rank]
         return not (kind == ACT and len(acts) >= 4 and now < acts[-4] + self.part.tfaw)
@@ -194,6 +195,27 @@ def run(part: Any, addresses: list[int], writes: list[bool], limit: int, refresh
                 break
         now += 1
     return [answers[i] for i in range(len(addresses))], control.history
+
+
+def run_in_order(part: Any, arrivals: list[int], addresses: list[int], writes: list[bool]) -> list[int]:
+    """Answers of accesses made in these cycles; rows are opened in order, columns are taken in order."""
+    control = Controller(part, refresh=False)
+    answers = []
+    last = {True: -1, False: -1}  # cycle of the last column and of the last row command
+    for number, made in enumerate(arrivals):
+        access = control.locate(number, addresses[number], writes[number])
+        kind = ""
+        while kind not in (RD, WR):
+            kind = control.wants(access)
+            column = kind in (RD, WR)
+            now = max(made, last[column]) + 1
+            while not control.may(kind, access.rank, access.group, access.bank, now):
+                now += 1
+            control.give(kind, access.rank, access.group, access.bank, access.row, now)
+            last[column] = now
+        delay = part.al + (part.cwl if access.write else part.cl) + part.bl // 2
+        answers.append(now + delay + 1)
+    return answers
 
 
 def _choose(control: Controller, queue: list[Access], now: int, burst: int) -> Any:

@@ -9,8 +9,10 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from bitwright.sim.dram import run_trace
+from bitwright.sim.dram import mapping_table, new_channel, run_trace
+from bitwright.sim.dram_kernel import serve
 from bitwright.sim.dram_part import DramPart, dram_part_names, load_dram_part
+from bitwright.sim.dram_scheduler import schedule
 
 # Bits of an address on DDR4-2400, two ranks, mapping rochrababgco: 7 columns, 2 groups, 2 banks, 1 rank.
 GROUP, BANK, RANK, ROW, COLUMN = 1 << 13, 1 << 15, 1 << 17, 1 << 18, 1 << 6
@@ -170,10 +172,27 @@ def test_random_traces_equal_a_controller_that_keeps_only_its_history(
         assert not refresh or run.refreshes == kinds.count("REF") > 0
 
 
-def test_one_access_at_a_time_is_the_same_through_either_kernel(part: DramPart) -> None:
-    from bitwright.sim.dram import mapping_table, new_channel
-    from bitwright.sim.dram_scheduler import schedule
+@pytest.mark.parametrize("name", ["DDR4-2400", "LPDDR4-2400"])
+def test_accesses_served_in_order_keep_every_time_though_rows_are_opened_ahead(
+    name: str, dram_twin: ModuleType
+) -> None:
+    part = load_dram_part(name)
+    channel, table = new_channel(part, refresh=False), mapping_table(part)
+    rng = np.random.default_rng(23)
+    arrivals = np.cumsum(rng.integers(0, 9, 200)).tolist()
+    spots = rng.integers(0, 64, 200) << part.field_positions()["bg"][0]  # banks of both ranks, and rows
+    addresses = (spots | rng.integers(0, 3, 200) << part.field_positions()["ro"][0]).tolist()
+    writes = (rng.random(200) < 0.3).tolist()
+    bus = np.zeros(2, np.int64)
+    answers = [
+        serve(*channel.arrays, bus, table, address, write, made + 1)
+        for made, address, write in zip(arrivals, addresses, writes, strict=True)
+    ]
+    assert answers == dram_twin.run_in_order(part, arrivals, addresses, writes)
+    assert sum(made < done for done, made in zip(answers, arrivals[1:], strict=False)) > 100  # they overlap
 
+
+def test_one_access_at_a_time_is_the_same_through_either_kernel(part: DramPart) -> None:
     rng = np.random.default_rng(3)
     addresses = rng.integers(0, 1 << 22, 3000) & ~63
     writes = (rng.random(3000) < 0.4).astype(np.uint8)
