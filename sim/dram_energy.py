@@ -101,7 +101,7 @@ def dram_energy(run: DramRun, table: EnergyTable) -> DramEnergy:
 
 
 def dram_byte(part: DramPart, table: EnergyTable, counts: Mapping[str, int], moved_bytes: int) -> EnergyRow:
-    """What a byte at the port has cost on average in a run, of the commands that its DRAM part was given.
+    """What a byte at the port has cost on average in a run: its accesses' commands, not refreshes or standby.
 
     A row `dram_` and the part's name in the table, which a machine's file can bring, goes before.
 
@@ -116,7 +116,7 @@ def dram_byte(part: DramPart, table: EnergyTable, counts: Mapping[str, int], mov
     if own is not None:
         return dataclasses.replace(own, value_pj=own.value_pj * 8, per="byte")
     rows = dram_prices(part, table)
-    names = {"act": "activate", "read": "read", "write": "write", "refresh": "refresh"}
+    names = {"act": "activate", "read": "read", "write": "write"}
     if "access" in rows:
         names = {"read": "access", "write": "access"}
     priced = {count: rows[name] for count, name in names.items()}
@@ -131,5 +131,5 @@ def dram_byte(part: DramPart, table: EnergyTable, counts: Mapping[str, int], mov
         per="byte",
         status="assumed" if any(row.status == "assumed" for row in rows.values()) else "derived",
         source=f"mean of this run: ({shown}) / {moved_bytes} bytes; {counts['hits']} accesses hit their row; "
-        "standby left out",
+        f"{counts['refresh']} refreshes and standby, which are paid for time, are left out",
     )
