@@ -52,33 +52,39 @@ class ByteBuffer(Component):
         word = self.word_bytes
         shift = word.bit_length() - 1
         depth = self.size_bytes // (2 * word)
-        m.submodules.even = even = Memory(shape=8 * word, depth=depth, init=[])
-        m.submodules.odd = odd = Memory(shape=8 * word, depth=depth, init=[])
+        # A byte that is written is never read in the same cycle: tokens order them (`mapper/hazards.py`). So
+        # nothing has to keep the old byte for such a read; other bytes of the word are enabled by themselves.
+        kept = {"init": [], "attrs": {"no_rw_check": 1}}
+        m.submodules.even = even = Memory(shape=8 * word, depth=depth, **kept)
+        m.submodules.odd = odd = Memory(shape=8 * word, depth=depth, **kept)
 
-        # Write: rotate once, registered; both banks take the same rotated bytes under their own mask.
+        # Write: rotate once, registered. Lanes a port's width apart take the same byte, each under its own
+        # mask: whether the write covers it, and whether as a byte of the next word, in the other bank.
         offset = self.w_addr[:shift]
-        rotated = Signal(8 * word)
-        mask = Signal(2 * word)
+        turn = offset[: (self.write_bytes - 1).bit_length()]
+        rotated = Signal(8 * self.write_bytes)
+        mask = Signal(self.write_bytes)
+        covered, beyond = Signal(word), Signal(word)
         index = Signal(len(self.w_addr) - shift)
-        spread = Signal(16 * word)
-        wide_mask = Signal(2 * word)
-        m.d.comb += [
-            spread.eq(self.w_data << (offset << 3)),
-            wide_mask.eq(Mux(self.w_en, self.w_mask, 0) << offset),
-        ]
         m.d.sync += [
-            rotated.eq(spread[: 8 * word] | spread[8 * word :]),
-            mask.eq(wide_mask),
+            rotated.eq(_rotate_up(self.w_data, turn, 8)),
+            mask.eq(_rotate_up(self.w_mask, turn, 1)),
+            covered.eq(
+                Cat(self.w_en & ((lane - offset)[:shift] < self.write_bytes) for lane in range(word))
+                if self.write_bytes < word
+                else self.w_en.replicate(word)
+            ),
+            beyond.eq(Cat(offset > lane for lane in range(word))),
             index.eq(self.w_addr[shift:]),
         ]
-        is_odd = index[0]
-        for bank, low_is_here in ((even, ~is_odd), (odd, is_odd)):
+        copies = word // self.write_bytes
+        for bank, here in ((even, ~index[0]), (odd, index[0])):
             port = bank.write_port(granularity=8)
             line = (index + 1)[1:] if bank is even else index[1:]
             m.d.comb += [
                 port.addr.eq(line[: len(port.addr)]),
-                port.data.eq(rotated),
-                port.en.eq(Mux(low_is_here, mask[:word], mask[word:])),
+                port.data.eq(rotated.replicate(copies)),
+                port.en.eq(mask.replicate(copies) & covered & (beyond ^ here.replicate(word))),
             ]
 
         # Read: both banks, then of each byte lane the bank that has it, then rotate. A block RAM's data come
@@ -108,8 +114,15 @@ class ByteBuffer(Component):
 
 
 def _rotate_bytes(word: Value, count: Signal) -> Value:
-    """`word` with its byte `count` at the low end."""
-    for stage, bit in enumerate(count):
+    """`word` with its byte `count` at the low end; longest ways first, so that a narrow read needs few."""
+    for stage in reversed(range(len(count))):
         step = (8 << stage) % len(word)
-        word = Mux(bit, word.rotate_right(step), word)
+        word = Mux(count[stage], word.rotate_right(step), word)
+    return word
+
+
+def _rotate_up(word: Value, count: Value, size: int) -> Value:
+    """`word` with its lowest place, of `size` bits, at place `count`."""
+    for stage in range(len(count)):
+        word = Mux(count[stage], word.rotate_left(size << stage), word)
     return word

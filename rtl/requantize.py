@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib.wiring import Component, Flow, In, Out
 
 __all__ = ["Requantizer"]
 
 DOUBLE, SINGLE, HALF_EVEN, SHIFT = range(4)
 """Codes of `models.numerics.Rounding`."""
+NEAR_BITS = 11
+"""Of a value before zero point and clamp: what needs more clamps as the nearest that fits."""
 
 
 class Requantizer(Component):
@@ -106,39 +108,57 @@ class Requantizer(Component):
             amount.eq(Mux(double, shift_3, shift_3 + 31)),
         ]
 
-        # 6: shift by bytes, keeping the highest bit shifted out and whether any below it was set.
-        coarse = Signal(signed(64))
+        # 6: shift by bytes, keeping the highest bit shifted out and whether any below it was set. Above the
+        # bits that are wanted, it is enough to know whether all are the sign.
+        wanted = 32 if self.scales_up else NEAR_BITS
+        width = wanted + 7
+        coarse = Signal(signed(width))
         coarse_dropped = Signal(8)
-        coarse_sticky = Signal()
+        coarse_sticky, coarse_sign, coarse_beyond = Signal(), Signal(), Signal()
         fine = Signal(3)
         bytes_out = amount[3:]
-        extended = Signal(signed(72))
-        m.d.comb += extended.eq(Cat(Const(0, 8), value).as_signed() >> (bytes_out << 3))
+        extended = Signal(signed(width + 8))
+        sign = value[-1]
         below = [Const(0, 1), Const(0, 1)]
         below += [value[: 8 * (count - 1)].any() for count in range(2, 8)]
-        sticky = Signal()
+        above = [_differs(value[width + 8 * count :], sign) for count in range(8)]
+        sticky, beyond = Signal(), Signal()
         with m.Switch(bytes_out):
-            for count, lost in enumerate(below):
+            for count in range(8):
                 with m.Case(count):
-                    m.d.comb += sticky.eq(lost)
+                    m.d.comb += [
+                        extended.eq(Cat(Const(0, 8), value).as_signed() >> (8 * count)),
+                        sticky.eq(below[count]),
+                        beyond.eq(above[count]),
+                    ]
         m.d.sync += [
             coarse.eq(extended[8:].as_signed()),
             coarse_dropped.eq(extended[:8]),
             coarse_sticky.eq(sticky),
+            coarse_sign.eq(sign),
+            coarse_beyond.eq(beyond),
             fine.eq(amount[:3]),
         ]
 
         # 7: shift by bits, then round.
         with_dropped = Cat(coarse_dropped, coarse).as_signed()
-        shifted = Signal(signed(72))
+        shifted = Signal(signed(wanted + 8))
         m.d.comb += shifted.eq(with_dropped >> fine)
         lost_fine = Signal(8)
         m.d.comb += lost_fine.eq(coarse_dropped & ~(Const(0xFF, 8) << fine))
-        quotient = Signal(signed(64))
+        quotient = Signal(signed(wanted))
+        negative, beyond_wanted = Signal(), Signal()
         half = Signal()
         rest = Signal()
+        # Bits that leave the wanted ones at the top, from the highest wanted on.
+        upper = [
+            (coarse[place] ^ coarse_sign) & (fine <= place - (wanted - 1))
+            for place in range(wanted - 1, width)
+        ]
         m.d.sync += [
             quotient.eq(shifted[8:].as_signed()),
+            negative.eq(coarse_sign),
+            beyond_wanted.eq(coarse_beyond | Cat(upper).any()),
             half.eq(shifted[7]),
             rest.eq(coarse_sticky | shifted[:7].any() | lost_fine.any()),
         ]
@@ -147,25 +167,26 @@ class Requantizer(Component):
         up = Signal()
         with m.Switch(self.rounding):
             with m.Case(DOUBLE):  # half away from zero
-                m.d.comb += up.eq(half & (rest | ~quotient[-1]))
+                m.d.comb += up.eq(half & (rest | ~negative))
             with m.Case(SINGLE):  # half up
                 m.d.comb += up.eq(half)
             with m.Case(HALF_EVEN):
                 m.d.comb += up.eq(half & (rest | quotient[0]))
             with m.Case(SHIFT):
                 m.d.comb += up.eq(0)
-        near = Signal(signed(11))
+        near = Signal(signed(NEAR_BITS))
         increment = Signal()
-        overflow = (quotient[10:] != 0) & (~quotient[10:] != 0)
+        overflow = beyond_wanted | _differs(quotient[NEAR_BITS - 1 : wanted - 1], negative)
+        lowest = -1 << (NEAR_BITS - 1)
         m.d.sync += [
-            near.eq(Mux(overflow, Mux(quotient[-1], -1024, 1023), quotient[:11].as_signed())),
+            near.eq(Mux(overflow, Mux(negative, lowest, ~lowest), quotient[:NEAR_BITS].as_signed())),
             increment.eq(up),
         ]
 
         # 9: increment, zero point and clamp.
         if self.scales_up:
             low = Signal(32)
-            m.d.sync += [low.eq(quotient[:32]), self.wide.eq(low + increment)]
+            m.d.sync += [low.eq(quotient), self.wide.eq(low + increment)]
         moved = Signal(signed(13))
         m.d.comb += moved.eq(near + increment + self.zero_point)
         with m.If(moved < self.clamp_low):
@@ -175,3 +196,8 @@ class Requantizer(Component):
         with m.Else():
             m.d.sync += self.result.eq(moved)
         return m
+
+
+def _differs(bits: Value, sign: Value) -> Value:
+    """Whether any of the bits is not the sign."""
+    return (bits ^ sign.replicate(len(bits))).any() if len(bits) else Const(0, 1)

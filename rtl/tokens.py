@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Signal, signed
 from amaranth.lib.wiring import Component, In, Out
 
 from ..mapper.isa import TOKENS
@@ -49,20 +49,26 @@ class TokenCounters(Component):
         m = Module()
         counts = [Signal(COUNT_BITS + 1, name=f"count_{i}") for i in range(TOKENS)]
         posts = [Signal(TOKENS, name=f"posted_{j}") for j in range(self.posters)]
-        for j, posted in enumerate(posts):
-            m.d.sync += posted.eq(Mux(self.clear, 0, getattr(self, f"post_{j}")))
         taken = Signal(TOKENS)
         takes = [getattr(self, f"take_{j}") for j in range(self.takers)]
-        m.d.sync += taken.eq(Mux(self.clear, 0, functools.reduce(operator.or_, takes)))
         some, one = Signal(TOKENS), Signal(TOKENS)  # counts above 0, counts of 1
+        for j, posted in enumerate(posts):
+            m.d.sync += posted.eq(getattr(self, f"post_{j}"))
+        m.d.sync += taken.eq(functools.reduce(operator.or_, takes))
         for i, count in enumerate(counts):
+            # Up to `posters` up and one down, as one small number: one adder as wide as the counter.
+            change = Signal(signed(1 + self.posters.bit_length()), name=f"change_{i}")
             following = Signal.like(count, name=f"following_{i}")
-            up = sum(posted[i] for posted in posts)
-            m.d.comb += following.eq(Mux(self.clear, 0, count + up - taken[i]))
+            m.d.comb += [
+                change.eq(sum(posted[i] for posted in posts) - taken[i]),
+                following.eq(count + change),
+            ]
             m.d.sync += [
                 count.eq(following),
                 some[i].eq(following != 0),
                 one[i].eq(following == 1),
             ]
+        with m.If(self.clear):
+            m.d.sync += [signal.eq(0) for signal in (*counts, *posts, taken, some, one)]
         m.d.comb += self.present.eq(some & ~(one & taken))
         return m
