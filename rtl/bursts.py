@@ -18,13 +18,14 @@ class BurstCutter:
     Args:
         max_burst: beats, a power of two.
         bus_bytes: bytes of a beat; max_burst · bus_bytes is at most 4096.
+        run_bits: of a row's bytes.
     """
 
-    def __init__(self, *, max_burst: int, bus_bytes: int) -> None:
+    def __init__(self, *, max_burst: int, bus_bytes: int, run_bits: int) -> None:
         self.max_burst = max_burst
         self.shift = bus_bytes.bit_length() - 1
         self.span = self.shift + max_burst.bit_length() - 1
-        self.left = Signal(21)
+        self.left = Signal(max(1, run_bits - self.shift + 1))
         """Beats of the row from this burst on."""
         self.address = Signal(ADDRESS_BITS)
         """First byte of this burst, aligned to the bus."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth.hdl import Module, Signal
-from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
-from ..mapper.isa import COMMAND_BITS
 from ..mapper.machine import Machine
+from ..mapper.pe import PeKind
 from .array import ProcessingArray
 from .axi import axi4_read, axi4_write, axi_lite
 from .byte_buffer import ByteBuffer
@@ -63,15 +62,14 @@ class Core(Component):
         }
         for name, part in parts.items():
             m.submodules[name] = part
-        queues_empty = Signal(3)
-        self._connect_control(m, parts, queues_empty)
-        self._connect_queues(m, parts, queues_empty)
+        self._connect_control(m, parts)
+        self._connect_commands(m, parts)
         self._connect_memory(m, parts)
         self._connect_operands(m, parts)
         self._connect_results(m, parts)
         return m
 
-    def _connect_control(self, m: Module, parts: dict[str, Any], queues_empty: Signal) -> None:
+    def _connect_control(self, m: Module, parts: dict[str, Any]) -> None:
         """Registers, program start and end."""
         control, sequencer = parts["control"], parts["sequencer"]
         load, store = parts["load"], parts["store"]
@@ -80,9 +78,7 @@ class Core(Component):
             sequencer.start.eq(control.start),
             sequencer.base.eq(control.base),
             sequencer.length.eq(control.length),
-            control.idle.eq(
-                sequencer.idle & queues_empty.all() & load.idle & parts["execute"].idle & store.idle
-            ),
+            control.idle.eq(sequencer.idle & load.idle & parts["execute"].idle & store.idle),
             control.error.eq(sequencer.error),
             control.error_command.eq(sequencer.error_command),
             control.write_response.eq(store.responded),
@@ -92,25 +88,13 @@ class Core(Component):
             parts["tokens"].clear.eq(control.start),
         ]
 
-    def _connect_queues(self, m: Module, parts: dict[str, Any], queues_empty: Signal) -> None:
-        """Commands to the units, tokens between them.
-
-        After an unknown opcode, what waits in the queues is dropped: its tokens might never come.
-        """
-        tokens, sequencer = parts["tokens"], parts["sequencer"]
+    def _connect_commands(self, m: Module, parts: dict[str, Any]) -> None:
+        """Commands to the units, tokens between them."""
+        tokens = parts["tokens"]
         for number, name in enumerate(("load", "execute", "store")):
             unit = parts[name]
-            queue = SyncFIFO(width=COMMAND_BITS, depth=self.machine.queues.commands)
-            m.submodules[f"{name}_queue"] = queue
-            source = getattr(sequencer, name)
+            connect(m, getattr(parts["sequencer"], name), unit.command)
             m.d.comb += [
-                queue.w_data.eq(source.payload),
-                queue.w_en.eq(source.valid),
-                source.ready.eq(queue.w_rdy),
-                unit.command.payload.eq(queue.r_data),
-                unit.command.valid.eq(queue.r_rdy & ~sequencer.error),
-                queue.r_en.eq(unit.command.ready | sequencer.error),
-                queues_empty[number].eq(~queue.r_rdy),
                 unit.present.eq(tokens.present),
                 getattr(tokens, f"take_{number}").eq(unit.take),
             ]
@@ -151,15 +135,19 @@ class Core(Component):
             for field in ("en", "line", "unit"):
                 part = f"{name}_{field}"
                 written[part] = _registered(m, getattr(load, part), f"load_{part}")
+        # As much of an activation word as the machine's kinds take.
+        operand_bytes = max(machine.array.lane_bytes(kind) for kind in machine.array.kinds)
+        if PeKind.VECTOR in machine.array.kinds:
+            operand_bytes = max(operand_bytes, machine.array.rows)
         for col in range(machine.array.cols):
             # act_col changes with GEOMETRY only, whose successor issues no earlier than two cycles later.
-            offset = Signal(20, name=f"column_offset_{col}")
+            offset = Signal.like(execute.act_col, name=f"column_offset_{col}")
             m.d.sync += offset.eq(execute.act_col * col)
             bank = ByteBuffer(
                 size_bytes=machine.buffers.activation_bytes,
-                word_bytes=machine.act_word_bytes,
+                word_bytes=max(operand_bytes, machine.bus_bytes),
                 write_bytes=machine.bus_bytes,
-                read_bytes=machine.act_word_bytes,
+                read_bytes=operand_bytes,
             )
             m.submodules[f"activation_{col}"] = bank
             m.d.comb += [

@@ -24,10 +24,10 @@ def tag_layout(machine: Machine) -> data.StructLayout:
             "first": 1,  # pixel of the pool window
             "write": 1,
             "slot": clog2_shape(machine.array.cols * machine.row_groups),
-            "address": 20,
+            "address": (machine.buffers.output_bytes - 1).bit_length(),
             "mask": machine.post.lanes,
             "finished": 1,
-            "post": TOKENS,
+            "post": TOKENS,  # of the tile's EXEC, once `finished`
         }
     )
 
@@ -53,14 +53,14 @@ class Drain(Component):
         self.machine = machine
         super().__init__(
             {
-                "job": In(stream.Signature(job_layout())),
-                "output": In(command_layout(Opcode.OUTPUT)),
+                "job": In(stream.Signature(job_layout(machine))),
+                "output": In(command_layout(Opcode.OUTPUT, machine)),
                 "drain_en": Out(1),
                 "drain_load": Out(1),
                 "drain_bank": Out(1),
                 "drain_index": Out(range(machine.array.acc_depth)),
                 "reading": Out(1),
-                "line": Out(12),
+                "line": Out(clog2_shape(machine.param_lines)),
                 "search": Out(1),
                 "root": Out(1),
                 "tag": Out(tag_layout(machine)),
@@ -72,7 +72,7 @@ class Drain(Component):
         m = Module()
         machine, output = self.machine, self.output
         lanes, groups = machine.post.lanes, machine.row_groups
-        job = Signal(job_layout())
+        job = Signal(job_layout(machine))
 
         # Cycles of a slot.
         long = Signal()
@@ -93,16 +93,21 @@ class Drain(Component):
             m.d.sync += [phase.eq(Mux(slot_done, 0, phase + 1)), opening.eq(slot_done)]
 
         # Where the slot lies in the tile.
-        q_loop, col_loop = Countup(clog2_shape(groups), name="q"), Countup(5, name="col")
+        q_loop, col_loop = (
+            Countup(clog2_shape(groups), name="q"),
+            Countup(clog2_shape(machine.array.cols), name="col"),
+        )
         x_loop, y_loop = Countup(4, name="ix"), Countup(4, name="iy")
         q, ix, iy = q_loop.turn, x_loop.turn, y_loop.turn
-        left_x, left_y = Signal(9), Signal(9)  # pixels from the window's first on
+        left_x, left_y = Signal.like(job.tile_x), Signal.like(job.tile_y)  # pixels from the window's first on
         index, window_row, window, pixel_row = (
             Signal(range(machine.array.acc_depth), name=name)
             for name in ("index", "window_row", "window", "pixel_row")
         )
-        out_row, out_pixel, out_col = Signal(20), Signal(20), Signal(20)
-        pixel_line, next_line = Signal(12), Signal(12)
+        out_row, out_pixel, out_col = (
+            Signal.like(job.out, name=f"out_{name}") for name in ("row", "pixel", "col")
+        )
+        pixel_line, next_line = Signal.like(self.line), Signal.like(self.line)
         slot = Signal(clog2_shape(machine.array.cols * groups))
         last_q, last_col, last_ix, last_iy = q_loop.last, col_loop.last, x_loop.last, y_loop.last
         last_window_x, last_window_y = Signal(), Signal()
@@ -124,7 +129,7 @@ class Drain(Component):
             tag.slot.eq(slot),
             tag.address.eq(out_col + q * lanes),
             tag.finished.eq(self.drained),
-            tag.post.eq(Mux(tag.finished, job.post, 0)),
+            tag.post.eq(job.post),
             *(tag.mask[lane].eq(q * lanes + lane < job.rows) for lane in range(lanes)),
         ]
 
@@ -161,7 +166,8 @@ class Drain(Component):
                 with m.If(last_q):
                     q_loop.load(m, groups)
                     col_loop.step(m, job.cols)
-                    m.d.sync += out_col.eq(out_col + output.col)
+                    if machine.array.cols > 1:
+                        m.d.sync += out_col.eq(out_col + output.col)
                 with m.Else():
                     q_loop.step(m, groups)
             with m.Else():

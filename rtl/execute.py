@@ -10,23 +10,24 @@ from amaranth.lib.wiring import Component, In, Out
 from ..mapper.isa import COMMAND_BITS, TOKENS, Opcode
 from ..mapper.machine import Machine
 from .axi import clog2_shape
-from .commands import command_layout
+from .commands import command_layout, command_view
 from .countdown import Countdown
 
 __all__ = ["Execute", "job_layout"]
 
 
-def job_layout() -> data.StructLayout:
+def job_layout(machine: Machine) -> data.StructLayout:
     """An accumulator tile that POST is to drain."""
+    walk, run = (command_layout(opcode, machine) for opcode in (Opcode.GEOMETRY, Opcode.EXEC))
     return data.StructLayout(
         {
             "bank": 1,
-            "tile_x": 9,  # pixels, as clipped
-            "tile_y": 9,
-            "out": 20,  # of column 0's first written pixel
-            "param": 12,  # line of the group's first parameters
-            "cols": 5,
-            "rows": 7,  # valid rows
+            "tile_x": walk["tile_x"].width,  # pixels, as clipped
+            "tile_y": walk["tile_y"].width,
+            "out": run["out"].width,  # of column 0's first written pixel
+            "param": run["param"].width,  # line of the group's first parameters
+            "cols": run["cols"].width,
+            "rows": run["rows_last"].width,  # valid rows
             "post": TOKENS,  # when its last result is written
         }
     )
@@ -53,14 +54,15 @@ class Execute(Component):
         self.machine = machine
         array = machine.array
         self.sets = max(array.sets_per_word(kind) for kind in array.kinds)
+        act = clog2_shape(machine.buffers.activation_bytes)
         super().__init__(
             {
                 "command": In(stream.Signature(COMMAND_BITS)),
                 "present": In(TOKENS),
                 "take": Out(TOKENS),
                 "post": Out(TOKENS),
-                "act_addr": Out(20),
-                "act_col": Out(20),
+                "act_addr": Out(act),
+                "act_col": Out(act),
                 "weight_en": Out(1),
                 "weight_line": Out(clog2_shape(machine.weight_lines)),
                 "pe": Out(4),
@@ -71,10 +73,10 @@ class Execute(Component):
                 "acc_fresh": Out(1),
                 "acc_bank": Out(1),
                 "acc_index": Out(range(array.acc_depth)),
-                "job": Out(stream.Signature(job_layout())),
+                "job": Out(stream.Signature(job_layout(machine))),
                 "drained": In(1),
                 "finished": In(1),
-                "output": Out(command_layout(Opcode.OUTPUT)),
+                "output": Out(command_layout(Opcode.OUTPUT, machine)),
                 "idle": Out(1),
             }
         )
@@ -83,10 +85,11 @@ class Execute(Component):
         m = Module()
         machine = self.machine
         payload = self.command.payload
-        layouts = {op: command_layout(op) for op in (Opcode.EXEC, Opcode.GEOMETRY, Opcode.OUTPUT)}
-        offered = {op: data.View(lay, payload[: lay.size]) for op, lay in layouts.items()}
-        geometry = Signal(layouts[Opcode.GEOMETRY])
-        run = Signal(layouts[Opcode.EXEC])
+        mine = (Opcode.EXEC, Opcode.GEOMETRY, Opcode.OUTPUT)
+        offered = {op: command_view(payload, op, machine) for op in mine}
+        geometry = Signal(offered[Opcode.GEOMETRY].shape())
+        run = Signal(offered[Opcode.EXEC].shape())
+        start = offered[Opcode.EXEC]
         opcode = offered[Opcode.EXEC].opcode
 
         # Banks and drains in flight.
@@ -102,10 +105,14 @@ class Execute(Component):
         # Where the current group and tile begin.
         groups = Countdown(12, name="groups")
         left_x, left_y = Signal(12), Signal(12)
-        act_group, act_row, act_tile = Signal(20), Signal(20), Signal(20)
-        out_group, out_row, out_tile = Signal(20), Signal(20), Signal(20)
-        weight_group = Signal(16)
-        param_group = Signal(12)
+        act_group, act_row, act_tile = (
+            Signal.like(start.act, name=f"act_{name}") for name in ("group", "row", "tile")
+        )
+        out_group, out_row, out_tile = (
+            Signal.like(start.out, name=f"out_{name}") for name in ("group", "row", "tile")
+        )
+        weight_group = Signal.like(start.weight)
+        param_group = Signal.like(start.param)
         tile_w = Mux(left_x < geometry.tile_x, left_x, geometry.tile_x)
         tile_h = Mux(left_y < geometry.tile_y, left_y, geometry.tile_y)
         last_tile_x, last_tile_y, last_of_group, last_of_command = (
@@ -113,16 +120,18 @@ class Execute(Component):
         )
 
         # The issue.
-        width, height = Signal(9), Signal(9)
-        pixel_x, pixel_y = Countdown(9, name="pixel_x"), Countdown(9, name="pixel_y")
+        size = len(geometry.tile_x)
+        width, height = Signal(size), Signal(size)
+        pixel_x, pixel_y = Countdown(size, name="pixel_x"), Countdown(size, name="pixel_y")
         tap_s = Countdown(14, name="tap_s")
         tap_x, tap_y = Countdown(8, name="tap_x"), Countdown(8, name="tap_y")
         step_starts = Signal()
-        address = Signal(20)
+        address = Signal.like(start.act)
         row_start, set_start, run_start, filter_row = (
-            Signal(20, name=name) for name in ("row_start", "set_start", "run_start", "filter_row")
+            Signal.like(start.act, name=name)
+            for name in ("row_start", "set_start", "run_start", "filter_row")
         )
-        line = Signal(16)
+        line = Signal.like(start.weight)
         weight_set = Signal(clog2_shape(self.sets))
         fresh = Signal()
         bank = Signal()
@@ -135,7 +144,7 @@ class Execute(Component):
 
         m.d.comb += [
             self.act_addr.eq(address),
-            self.act_col.eq(geometry.act_col),
+            self.act_col.eq(geometry.act_col if machine.array.cols > 1 else 0),
             self.pe.eq(geometry.pe),
             self.tail.eq(geometry.tail),
             self.last_set.eq(tap_s.last),
@@ -160,7 +169,7 @@ class Execute(Component):
                     ]
 
         # Jobs: handed over with a tile's last issue, ready once the accumulators are written.
-        layout = job_layout()
+        layout = job_layout(machine)
         m.submodules.jobs = jobs = SyncFIFO(width=layout.size, depth=2)
         job = Signal(layout)
         delay = Signal(machine.timing.array_latency - 1)
@@ -200,7 +209,6 @@ class Execute(Component):
                         with m.Case(Opcode.OUTPUT):
                             m.d.sync += self.output.eq(offered[Opcode.OUTPUT])
                         with m.Case(Opcode.EXEC):
-                            start = offered[Opcode.EXEC]
                             m.d.sync += [
                                 run.eq(start),
                                 left_x.eq(start.region_x),
@@ -248,7 +256,7 @@ class Execute(Component):
             with m.State("ISSUE"):
                 m.d.comb += issuing.eq(1)
                 m.d.sync += [index.eq(index + 1), step_starts.eq(0)]
-                base, stride = Signal(20), Signal(20)
+                base, stride = Signal.like(address), Signal.like(address)
                 onward = base + stride
 
                 def step(source: Value, by: Value, *starts: Signal) -> None:

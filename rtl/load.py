@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import Component, In, Out
@@ -11,25 +11,26 @@ from ..mapper.isa import COMMAND_BITS, TOKENS, LoadTarget, Opcode
 from ..mapper.machine import Machine
 from .axi import ADDRESS_BITS, clog2_shape
 from .bursts import BurstCutter
-from .commands import command_layout
+from .commands import command_layout, command_view
 from .row_walk import RowWalk
 
 __all__ = ["Load"]
 
 
-def row_layout(bus_bytes: int) -> data.StructLayout:
+def row_layout(machine: Machine) -> data.StructLayout:
     """A row for the data side: where its bytes go and how many they are."""
+    widths = {name: field.width for name, field in command_layout(Opcode.LOAD, machine)}
     return data.StructLayout(
         {
             "fill": 1,
             "value": 8,
             "target": 2,
-            "cols": 16,
-            "cursor": 20,  # where the first beat's low end goes: byte or line
-            "offset": clog2_shape(bus_bytes),  # of the first byte in the first beat
-            "left": 21,  # bytes from the first beat's low end to the row's end
+            "cols": widths["cols"],
+            "cursor": widths["dst"],  # where the first beat's low end goes: byte or line
+            "offset": clog2_shape(machine.bus_bytes),  # of the first byte in the first beat
+            "left": widths["run"] + 1,  # bytes from the first beat's low end to the row's end
             "single": 1,  # the row is one beat
-            "last_unit": 11,  # of a line
+            "last_unit": widths["wrap"],  # of a line
             "last": 1,  # row of its command
             "post": TOKENS,
         }
@@ -90,7 +91,7 @@ class Load(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        layout = row_layout(self.machine.bus_bytes)
+        layout = row_layout(self.machine)
         m.submodules.rows = rows = SyncFIFO(
             width=layout.as_shape().width, depth=self.machine.queues.row_descriptors
         )
@@ -104,12 +105,11 @@ class Load(Component):
         machine = self.machine
         bus_bytes = machine.bus_bytes
         shift = bus_bytes.bit_length() - 1
-        fields = command_layout(Opcode.LOAD)
-        offered = data.View(fields, self.command.payload[: fields.size])
-        current = Signal(fields)
+        offered = command_view(self.command.payload, Opcode.LOAD, machine)
+        current = Signal(command_layout(Opcode.LOAD, machine))
         is_fill = Signal()
         short = Signal()  # rows of few bytes: the low bits tell them
-        walk = RowWalk()
+        walk = RowWalk(buffer_bits=len(current.dst))
 
         row = Signal(layout)
         m.d.comb += [
@@ -128,7 +128,7 @@ class Load(Component):
         ]
 
         # Bursts of the row.
-        bursts = BurstCutter(max_burst=machine.bus.max_burst, bus_bytes=bus_bytes)
+        bursts = BurstCutter(max_burst=machine.bus.max_burst, bus_bytes=bus_bytes, run_bits=len(current.run))
         outstanding = Signal(range(machine.bus.read_outstanding + 1))
         ended = self.r_valid & self.r_ready & self.r_last
         m.d.comb += [self.ar_address.eq(bursts.address), self.ar_beats.eq(bursts.beats)]
@@ -186,13 +186,11 @@ class Load(Component):
         bus_bytes = self.machine.bus_bytes
         head = data.View(layout, rows.r_data)
         started = Signal()
-        left_kept = Signal(21)
+        left, left_kept = (Signal(len(head.left), name=name) for name in ("left", "left_kept"))
+        cursor, cursor_kept = (Signal(len(head.cursor), name=name) for name in ("cursor", "cursor_kept"))
+        unit, unit_kept = (Signal(len(head.last_unit), name=name) for name in ("unit", "unit_kept"))
         last_kept = Signal()
-        cursor_kept = Signal(20)
-        unit_kept = Signal(11)
-        left = Signal(21)
-        cursor = Signal(20)
-        unit = Signal(11)
+        line_done = Signal()
         beat = Signal()
         last_beat = Signal()
         to_bytes = head.target == LoadTarget.ACTIVATION
@@ -204,6 +202,8 @@ class Load(Component):
             self.r_ready.eq(rows.r_rdy & ~head.fill),
             self.data.eq(Mux(head.fill, head.value.replicate(bus_bytes), self.r_data)),
         ]
+
+        m.d.comb += line_done.eq(unit == head.last_unit)
 
         mask = Signal(bus_bytes)
         for i in range(bus_bytes):
@@ -229,12 +229,13 @@ class Load(Component):
                 left_kept.eq(left - bus_bytes),
                 last_kept.eq(left <= 2 * bus_bytes),
             ]
-            with m.If(to_bytes):
-                m.d.sync += cursor_kept.eq(cursor + bus_bytes)
-            with m.Elif(unit == head.last_unit):
-                m.d.sync += [unit_kept.eq(0), cursor_kept.eq(cursor + 1)]
-            with m.Else():
-                m.d.sync += [unit_kept.eq(unit + 1), cursor_kept.eq(cursor)]
+            # One adder: a beat's bytes on, or a line on, or none.
+            shift = bus_bytes.bit_length() - 1
+            onward = Cat(line_done & ~to_bytes, Const(0, shift - 1), to_bytes)
+            m.d.sync += [
+                cursor_kept.eq(cursor + onward),
+                unit_kept.eq(Mux(line_done, 0, unit + 1)),
+            ]
             with m.If(last_beat):
                 m.d.comb += rows.r_en.eq(1)
                 with m.If(head.last):

@@ -13,6 +13,7 @@ from ..mapper.isa import TOKENS, Opcode, PostMode
 from ..mapper.machine import Machine
 from .axi import clog2_shape
 from .commands import command_layout
+from .delay_line import DelayLine
 from .drain import Drain, tag_layout
 from .execute import job_layout
 from .param_buffer import PARAM_BITS
@@ -44,8 +45,8 @@ class Post(Component):
         line = clog2_shape(machine.param_lines)
         super().__init__(
             {
-                "job": In(stream.Signature(job_layout())),
-                "output": In(command_layout(Opcode.OUTPUT)),
+                "job": In(stream.Signature(job_layout(machine))),
+                "output": In(command_layout(Opcode.OUTPUT, machine)),
                 "drain_en": Out(1),
                 "drain_load": Out(1),
                 "drain_bank": Out(1),
@@ -82,20 +83,21 @@ class Post(Component):
         # Accumulators are at the heads and parameters at the port two cycles after the read.
         results, wides = self._results(m, drain)
         tag = self._delayed(m, drain.tag, 2 + Requantizer.LATENCY, "tag")
-        written = Signal(tag_layout(self.machine))
+        written = Signal.like(tag)
         values = Signal(8 * self.machine.post.lanes)
         m.d.sync += [written.eq(tag), values.eq(self._pooled(m, tag, results))]
         assert timing.post_latency == 2 + Requantizer.LATENCY + 1
-        adding = Signal()
         if self.machine.adds:
+            adding = Signal()
             m.d.comb += adding.eq(output.mode == PostMode.ADD)
             # Each way lets pass only what is its own: the mode may change before the longer one is empty.
-            for name in ("write", "finished", "post"):
-                m.d.sync += written[name].eq(Mux(adding, 0, tag[name]))
             sum_tag = Signal.like(tag)
             m.d.sync += sum_tag.eq(tag)
-            for name in ("write", "finished", "post"):
-                m.d.sync += sum_tag[name].eq(Mux(adding, tag[name], 0))
+            for name in ("write", "finished"):
+                m.d.sync += [
+                    written[name].eq(tag[name] & ~adding),
+                    sum_tag[name].eq(tag[name] & adding),
+                ]
             sums = self._sums(m, tag, wides)
             late = self._delayed(m, sum_tag, Requantizer.LATENCY + 1, "sum_tag")
             assert timing.add_latency == timing.post_latency + Requantizer.LATENCY + 1
@@ -109,7 +111,7 @@ class Post(Component):
             self.w_data.eq(chosen_values),
             self.w_mask.eq(chosen.mask),
             self.finished.eq(chosen.finished),
-            self.post.eq(chosen.post),
+            self.post.eq(Mux(chosen.finished, chosen.post, 0)),
         ]
         return m
 
@@ -205,8 +207,17 @@ class Post(Component):
         ]
 
     def _delayed(self, m: Module, tag: data.View, cycles: int, name: str) -> data.View:
-        for number in range(cycles):
-            stage = Signal(tag_layout(self.machine), name=f"{name}_{number + 1}")
-            m.d.sync += stage.eq(tag)
-            tag = stage
-        return tag
+        """The tag `cycles` later: what acts by itself in registers, what goes with it in a delay line."""
+        later = Signal(tag_layout(self.machine), name=f"{name}_{cycles}")
+        for part in ("valid", "write", "finished"):
+            bit = tag[part]
+            for number in range(1, cycles):
+                stage = Signal(name=f"{name}_{part}_{number}")
+                m.d.sync += stage.eq(bit)
+                bit = stage
+            m.d.sync += later[part].eq(bit)
+        beside = ("first", "slot", "address", "mask", "post")
+        given = Cat(tag[part] for part in beside)
+        m.submodules[f"{name}_line"] = line = DelayLine(width=len(given), cycles=cycles)
+        m.d.comb += [line.given.eq(given), Cat(later[part] for part in beside).eq(line.delayed)]
+        return later

@@ -107,7 +107,7 @@ class _Walk(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        walk = RowWalk()
+        walk = RowWalk(buffer_bits=20)
         with m.If(self.start):
             walk.load(m, memory=self.memory, buffer=self.buffer, rows=self.rows, planes=self.planes)
         with m.Elif(self.step):

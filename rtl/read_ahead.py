@@ -8,7 +8,9 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import Component, In, Out
 
+from ..mapper.isa import Opcode
 from ..mapper.machine import Machine
+from .commands import command_layout
 
 __all__ = ["ReadAhead"]
 
@@ -38,8 +40,8 @@ class ReadAhead(Component):
         super().__init__(
             {
                 "start": In(1),
-                "buffer": In(20),
-                "run": In(20),
+                "buffer": In(command_layout(Opcode.STORE, machine)["src"].width),
+                "run": In(command_layout(Opcode.STORE, machine)["run"].width),
                 "offset": In(range(bus_bytes)),
                 "pack": In(2),
                 "read_addr": Out((machine.buffers.output_bytes - 1).bit_length()),
@@ -58,9 +60,11 @@ class ReadAhead(Component):
         bus_bytes = machine.bus_bytes
         # From a credit's way back to the read's place in the queue: a register each, and the buffer's.
         depth = self.latency + 2
-        cursor = Signal(20)
+        cursor = Signal.like(self.read_addr)
         reading = Signal()
-        to_read = Signal(21)  # values to the row's end, unpacked from the first beat's low end on
+        to_read = Signal(
+            len(self.run) + 1
+        )  # values to the row's end, unpacked from the first beat's low end on
         credits = Signal(range(depth + 1), init=depth)
         read = Signal()
         stages = Signal(self.latency)

@@ -14,15 +14,18 @@ class RowWalk:
     """Where the current row lies in memory and in the buffer; LOAD and STORE walk alike.
 
     Not a component: its statements are added where a state machine loads or steps it.
+
+    Args:
+        buffer_bits: of an address in the buffer; it wraps.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, buffer_bits: int) -> None:
         self.memory = Signal(ADDRESS_BITS, name="row_memory")
         """First byte of the row in memory."""
-        self.buffer = Signal(20, name="row_buffer")
+        self.buffer = Signal(buffer_bits, name="row_buffer")
         """First byte of the row in the buffer, or the first line."""
         self.plane_memory = Signal(ADDRESS_BITS)
-        self.plane_buffer = Signal(20)
+        self.plane_buffer = Signal(buffer_bits)
         self.rows = Countdown(12, name="rows")
         self.planes = Countdown(12, name="planes")
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, stream
+from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out
 
 from ..mapper.isa import COMMAND_BITS, TOKENS, Opcode
 from ..mapper.machine import Machine
 from .axi import ADDRESS_BITS, axi4_write
 from .bursts import BurstCutter
-from .commands import command_layout
+from .commands import command_layout, command_view
 from .countdown import Countdown
 from .gather import Gather
 from .read_ahead import ReadAhead
@@ -57,12 +57,11 @@ class Store(Component):
         machine, axi = self.machine, self.axi
         bus_bytes = machine.bus_bytes
         shift = bus_bytes.bit_length() - 1
-        fields = command_layout(Opcode.STORE)
-        offered = data.View(fields, self.command.payload[: fields.size])
-        current = Signal(fields)
-        walk = RowWalk()
+        offered = command_view(self.command.payload, Opcode.STORE, machine)
+        current = Signal(command_layout(Opcode.STORE, machine))
+        walk = RowWalk(buffer_bits=len(self.read_addr))
 
-        bursts = BurstCutter(max_burst=machine.bus.max_burst, bus_bytes=bus_bytes)
+        bursts = BurstCutter(max_burst=machine.bus.max_burst, bus_bytes=bus_bytes, run_bits=len(current.run))
         row_bytes = Signal.like(current.run, name="row_bytes") if machine.packs else current.run
         row_done = Signal()  # no burst of the row after this one
         in_burst = Countdown(machine.bus.max_burst.bit_length(), name="beats")
@@ -77,9 +76,9 @@ class Store(Component):
             reads.buffer.eq(walk.buffer),
             reads.run.eq(current.run),
             reads.offset.eq(walk.memory[:shift]),
-            reads.pack.eq(current.pack),
         ]
         if machine.packs:
+            m.d.comb += reads.pack.eq(current.pack)
             packing = Signal()  # from the cycle after ROW on
             m.d.sync += packing.eq(current.pack != 0)
             m.submodules.gather = gather = Gather(machine=machine)
@@ -102,7 +101,7 @@ class Store(Component):
 
         # Strobes: the first beat of a row starts at its offset, the last ends with its bytes.
         first_beat = Signal()
-        left = Signal(21)  # bytes from the beat's low end to the row's end
+        left = Signal(len(current.run) + 1)  # bytes from the beat's low end to the row's end
         offset = walk.memory[:shift]
         for i in range(bus_bytes):
             m.d.comb += axi.wstrb[i].eq((~first_beat | (offset <= i)) & (left > i))

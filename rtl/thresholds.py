@@ -7,6 +7,7 @@ from amaranth.lib.wiring import Component, In, Out
 
 from ..mapper.machine import Machine
 from .axi import clog2_shape
+from .delay_line import DelayLine
 
 __all__ = ["THRESHOLDS_A_NODE", "ThresholdSearch"]
 
@@ -80,9 +81,8 @@ class ThresholdSearch(Component):
         count = Signal(8)
         with m.If(compared):
             m.d.sync += count.eq(Cat(digit, Mux(root_compared, 0, count[:6])))
-        for stage in range(self.LATENCY - 2):
-            delayed = Signal(8, name=f"count_{stage + 1}")
-            m.d.sync += delayed.eq(count)
-            count = delayed
+        m.submodules.counts = counts = DelayLine(width=len(count), cycles=self.LATENCY - 2)
+        m.d.comb += counts.given.eq(count)
+        count = counts.delayed
         m.d.sync += self.result.eq(self.low + Mux(self.step[1], count << 1, count))
         return m

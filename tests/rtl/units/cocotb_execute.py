@@ -10,15 +10,13 @@ from dataclasses import dataclass, field
 from bitwright.mapper.isa import TOKENS, Command, Opcode, encode
 from bitwright.mapper.machine import Machine
 from bitwright.mapper.pe import PeKind
+from bitwright.rtl.commands import command_layout
+from bitwright.rtl.execute import job_layout
 from unit_machines import MACHINES
-from unit_stimulus import PACES, Ports, chance, equal, to_signed, unit_test
+from unit_stimulus import PACES, Ports, chance, equal, pack, to_signed, unit_test, unpack
 
 WORK = 40
 LIMIT = 60000
-WORD = 1 << 20
-"""Buffer addresses wrap."""
-JOB = (("bank", 1), ("tile_x", 9), ("tile_y", 9), ("out", 20), ("param", 12))
-JOB += (("cols", 5), ("rows", 7), ("post", TOKENS))
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,7 @@ def _nest(machine: Machine, geometry: Command, output: Command, run: Command) ->
                                     act += fy * g_["tap_y"] + fx * g_["tap_x"] + s * lane_bytes
                                     tile.issues.append(
                                         Issue(
-                                            act % WORD,
+                                            act % machine.buffers.activation_bytes,
                                             line % machine.weight_lines,
                                             step % sets_a_word,
                                             bool(run["first"]) and step == 0,
@@ -155,22 +153,14 @@ def _nest(machine: Machine, geometry: Command, output: Command, run: Command) ->
                     tile.job = {
                         "tile_x": tw,
                         "tile_y": th,
-                        "out": out % WORD,
-                        "param": (run["param"] + group * o_["param_group"]) % (1 << 12),
+                        "out": out % machine.buffers.output_bytes,
+                        "param": (run["param"] + group * o_["param_group"]) % machine.param_lines,
                         "cols": run["cols"],
                         "rows": run["rows_last"] if last_group else machine.array.rows,
                         "post": run["post_drain"] if last else 0,
                     }
                 tile.post = run["post"] if last else 0
                 yield tile
-
-
-def _fields(word: int, layout: tuple[tuple[str, int], ...]) -> dict[str, int]:
-    values = {}
-    for name, width in layout:
-        values[name] = word & ((1 << width) - 1)
-        word >>= width
-    return values
 
 
 class Drains:
@@ -209,7 +199,7 @@ class Drains:
             self.writes.popleft()
         if valid and self.ready:
             _, job = self.waiting.popleft()
-            equal("the job", _fields(ports.get("job_payload"), JOB), job)
+            equal("the job", unpack(job_layout(self.machine), ports.get("job_payload")), job)
             self.reading, self.reads_left = job["bank"], rng.choice([1, 2, 10, 60])
 
 
@@ -258,7 +248,8 @@ async def issues_and_jobs_follow_the_loop_nest(ports: Ports, rng: random.Random,
             came = Issue(act, -1 if line is None else line, weight_set, bool(fresh), index)
             equal(f"issue {position} of {len(tile.issues)}", came, issue)
             equal("acc_bank", ports.get("acc_bank"), bank)
-            equal("act_col", ports.get("act_col"), geometry["act_col"] if geometry else None)
+            assert geometry is not None
+            equal("act_col", ports.get("act_col"), geometry["act_col"] % machine.buffers.activation_bytes)
             overlapped += drains.reading is not None
             position += 1
             if position == len(tile.issues):
@@ -272,7 +263,7 @@ async def issues_and_jobs_follow_the_loop_nest(ports: Ports, rng: random.Random,
             drains.waiting.append((ports.cycle, {"bank": bank, **tile.job}))
             bank = 1 - bank
         if output is not None and drains.pending():
-            _check_output(ports, output)
+            _check_output(ports, machine, output)
 
         took = head is not None and ports.get("command_ready") == 1
         equal("take", ports.get("take"), head["wait"] if took and head is not None else 0)
@@ -296,7 +287,9 @@ async def issues_and_jobs_follow_the_loop_nest(ports: Ports, rng: random.Random,
     equal("issues while POST was reading", overlapped > 200, True)
 
 
-def _check_output(ports: Ports, output: Command) -> None:
+def _check_output(ports: Ports, machine: Machine, output: Command) -> None:
+    layout = command_layout(Opcode.OUTPUT, machine)
     word = ports.get("output")
-    equal("the OUTPUT that POST sees", word, encode(output) & ((1 << 256) - 1))
-    equal("its zero point", to_signed(word >> 22, 9), output["zero_point"])
+    values = {str(name): output[str(name)] for name, _ in layout}
+    equal("the OUTPUT that POST sees", word, pack(layout, values | {"opcode": int(Opcode.OUTPUT)}))
+    equal("its zero point", to_signed(word >> layout["zero_point"].offset, 9), output["zero_point"])

@@ -6,18 +6,18 @@ import random
 from collections import deque
 from dataclasses import dataclass
 
-from bitwright.mapper.isa import TOKENS, Command, Opcode, PostMode, encode
+from bitwright.mapper.isa import FIELDS, TOKENS, Command, Opcode, PostMode
 from bitwright.mapper.machine import Machine
 from bitwright.models.numerics import Rounding, rescale
+from bitwright.rtl.commands import command_layout
+from bitwright.rtl.execute import job_layout
 from unit_machines import MACHINES
-from unit_stimulus import PACES, Ports, chance, equal, unit_test
+from unit_stimulus import PACES, Ports, chance, equal, pack, unit_test
 
 OUTPUTS = 48
 JOBS = 5
 LIMIT = 60000
 NO_THRESHOLD = (1 << 31) - 1
-JOB = (("bank", 1), ("tile_x", 9), ("tile_y", 9), ("out", 20), ("param", 12))
-JOB += (("cols", 5), ("rows", 7), ("post", TOKENS))
 
 
 @dataclass(frozen=True)
@@ -226,16 +226,13 @@ def _clamped(output: Command, value: int) -> int:
     return min(max(value + output["zero_point"], output["clamp_low"]), output["clamp_high"])
 
 
+def _values(command: Command) -> dict[str, int]:
+    """Of all fields of a command, those that are not given too."""
+    return {name: command[name] for name, _ in FIELDS[command.opcode]}
+
+
 def _masked(data: int, mask: int, lanes: int) -> int:
     return sum(data & 255 << (8 * n) for n in range(lanes) if mask >> n & 1)
-
-
-def _packed(job: dict[str, int]) -> int:
-    word = position = 0
-    for name, width in JOB:
-        word |= job[name] << position
-        position += width
-    return word
 
 
 class Neighbours:
@@ -282,7 +279,7 @@ async def written_bytes_are_the_pooled_results(ports: Ports, rng: random.Random,
         jobs = deque(_job(rng, state, output) for _ in range(rng.randint(1, JOBS)))
         neighbours = Neighbours(rng, state)
         # OUTPUT changes only while no drain is pending.
-        ports.drive(output=encode(output))
+        ports.drive(output=pack(command_layout(Opcode.OUTPUT, machine), _values(output)))
         await _run_jobs(ports, rng, neighbours, output, jobs, PACES[number % len(PACES)])
 
 
@@ -295,7 +292,7 @@ async def _run_jobs(
     pace: float,
 ) -> None:
     state = neighbours.state
-    timing = state.machine.timing
+    timing, layout = state.machine.timing, job_layout(state.machine)
     latency = timing.add_latency if output["mode"] == PostMode.ADD else timing.post_latency
     reads: deque[Read] = deque()  # of the job that is being read
     tokens = bank = 0
@@ -306,7 +303,10 @@ async def _run_jobs(
         if not jobs and not reads and not finishes:
             return
         offered = bool(jobs) and (offered or chance(rng, pace) == 1)
-        ports.drive(job_valid=int(offered), job_payload=_packed(jobs[0]) if offered else rng.getrandbits(71))
+        ports.drive(
+            job_valid=int(offered),
+            job_payload=pack(layout, jobs[0]) if offered else rng.getrandbits(layout.size),
+        )
         neighbours.drive(ports)
         await ports.settle()
 

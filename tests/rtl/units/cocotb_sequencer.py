@@ -1,4 +1,4 @@
-"""Sequencer against a queue in Python: credits, order, back-pressure, END or none, and unknown opcodes."""
+"""Sequencer against queues in Python: credits, order, back-pressure, END or none, and unknown opcodes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import random
 from collections import deque
 
 from bitwright.mapper.isa import COMMAND_BITS, COMMAND_BYTES, Opcode, Unit, unit_of
+from bitwright.mapper.machine import Machine
+from bitwright.rtl.commands import used_places
 from unit_machines import MACHINES
 from unit_stimulus import PACES, Ports, chance, equal, unit_test
 
@@ -43,9 +45,7 @@ async def commands_reach_their_units_in_order(ports: Ports, rng: random.Random, 
         equal("idle before a start", ports.get("idle"), 1)
         await ports.edge()
         ports.drive(start=0)
-        run = Run(
-            machine.queues.fetch_commands, machine.queues.fetch_burst, machine.bus.data_bits, words, base
-        )
+        run = Run(machine, words, base)
         quiet = 0
         for _ in range(LIMIT):
             await run.cycle(ports, rng, pace)
@@ -59,12 +59,15 @@ async def commands_reach_their_units_in_order(ports: Ports, rng: random.Random, 
 class Run:
     """One program: memory's side, and what the sequencer must be doing."""
 
-    def __init__(self, depth: int, burst: int, data_bits: int, words: list[int], base: int) -> None:
+    def __init__(self, machine: Machine, words: list[int], base: int) -> None:
         self.words = words
-        self.depth = depth
-        self.credits = depth
-        self.burst = burst
-        self.data_bits = data_bits
+        self.depth = self.credits = machine.queues.fetch_commands
+        self.burst = machine.queues.fetch_burst
+        self.data_bits = data_bits = machine.bus.data_bits
+        self.room = machine.queues.commands
+        self.queues: dict[Unit, deque[int]] = {unit: deque() for unit in SINKS}
+        self.seen = {unit: sum(1 << place for place in used_places(unit, machine)) for unit in SINKS}
+        self.error = False
         self.beats_a_command = COMMAND_BITS // data_bits
         self.address = base
         self.fetched = 0  # commands asked for
@@ -77,7 +80,7 @@ class Run:
         self.number = 0
 
     def over(self) -> bool:
-        return not self.running and self.credits == self.depth
+        return not (self.running or any(self.queues.values())) and self.credits == self.depth
 
     async def cycle(self, ports: Ports, rng: random.Random, pace: float) -> None:
         grant, readies = chance(rng, pace), {unit: chance(rng, pace) for unit in SINKS}
@@ -99,17 +102,28 @@ class Run:
             equal("the request", shape, (self.address, count * self.beats_a_command))
         equal("idle", ports.get("idle"), int(self.over()))
 
+        # The queues' heads, of which a unit sees the bits that it uses; after an error they are dropped.
+        for unit, name in SINKS.items():
+            queue = self.queues[unit]
+            valid, payload = ports.many((f"{name}_valid", f"{name}_payload"))
+            equal(f"{name}_valid", valid, int(bool(queue) and not self.error))
+            if valid:
+                equal(f"the command of {name}", payload, queue[0] & self.seen[unit])
+
         # Dispatch, with the credit registered.
         head = self.fifo[0] if self.fifo else None
         opcode = None if head is None or not self.running else head & 15
         sink = unit_of(Opcode(opcode)) if opcode is not None and opcode not in UNKNOWN else None
-        valids = ports.many(f"{name}_valid" for name in SINKS.values())
-        equal("valids", valids, tuple(int(unit is sink) for unit in SINKS))
-        if sink is not None:
-            equal("the command", ports.get(f"{SINKS[sink]}_payload"), head)
         stopping = opcode is not None and sink is None
         wanting = self.running and self.credits == self.depth and self.fetched == len(self.words)
-        leaves = head is not None and (not self.running or stopping or readies[sink] == 1)
+        room = sink is not None and len(self.queues[sink]) < self.room
+        leaves = head is not None and (not self.running or stopping or room)
+        for unit, queue in self.queues.items():
+            if queue and (self.error or readies[unit]):
+                queue.popleft()
+        if room and sink is not None and head is not None:
+            self.queues[sink].append(head)
+        self.error |= wanting or (stopping and opcode != Opcode.END)
 
         if asked and grant:
             for word in self.words[self.fetched : self.fetched + count]:

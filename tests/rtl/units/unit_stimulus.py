@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import cocotb
+from amaranth.lib.data import StructLayout
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly
 
@@ -108,6 +109,16 @@ def equal(what: str, came: object, expected: object) -> None:
 
 def _shown(value: object) -> str:
     return hex(value) if isinstance(value, int) and not isinstance(value, bool) else repr(value)
+
+
+def pack(layout: StructLayout, values: Mapping[str, int]) -> int:
+    """The word of a layout's fields; of a value that needs more bits, the low ones."""
+    return sum((values[name] & ((1 << field.width) - 1)) << field.offset for name, field in layout)
+
+
+def unpack(layout: StructLayout, word: int) -> dict[str, int]:
+    """Unsigned values of a layout's fields."""
+    return {str(name): word >> field.offset & ((1 << field.width) - 1) for name, field in layout}
 
 
 def to_signed(value: int, bits: int) -> int:
