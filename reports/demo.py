@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["MACHINE", "TARGET", "run_demo"]
 
 MACHINE = "core-small"
-TARGET = "ecp5-45k"
+TARGET = "ecp5-25k"
 ALONE = ("int8", "ternary", "binary")
 """Forms that may get a core of their own; without `every_core` only the first, as placing takes minutes."""
 SHOWN = ("int8", "binary")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, Signal, Value
 
 from .axi import ADDRESS_BITS
 
@@ -25,37 +25,43 @@ class BurstCutter:
         self.max_burst = max_burst
         self.shift = bus_bytes.bit_length() - 1
         self.span = self.shift + max_burst.bit_length() - 1
-        self.left = Signal(max(1, run_bits - self.shift + 1))
-        """Beats of the row from this burst on."""
         self.address = Signal(ADDRESS_BITS)
         """First byte of this burst, aligned to the bus."""
-        self.room = Signal(range(max_burst + 1))
-        """Beats to the next multiple of the longest burst."""
+        self.beats = Signal(range(max_burst + 1), name="burst_beats")
+        """Beats of this burst."""
         self.last = Signal(name="last_burst")
         """Whether this burst ends the row."""
-        self.beats = Signal.like(self.room, name="burst_beats")
-        """Beats of this burst."""
+        # The row's end, seen from the last multiple of the longest burst: multiples up to it, whether it is
+        # one itself, and the beats of the burst that ends there.
+        self._ahead = Signal(max(2, run_bits + 1 - self.span), name="bursts_ahead")
+        self._whole = Signal(name="ends_whole")
+        self._final = Signal.like(self.beats, name="final_beats")
 
     def load(self, m: Module, address: Value, run: Value) -> None:
         """Begin, in the next cycle, with the first burst of `run` bytes from `address` on."""
-        offset = address[: self.shift]
-        left = (offset + run + ((1 << self.shift) - 1)) >> self.shift
-        room = (self.max_burst - address[self.shift : self.span])[: len(self.room)]
-        m.d.sync += self.address.eq(address[self.shift :] << self.shift)
-        self._begin(m, left, room, run <= (1 << self.span) - address[: self.span])
+        end = (address[: self.span] + run)[: self.span + len(self._ahead)]
+        ahead, rest = end[self.span :], end[: self.span]
+        whole = rest == 0
+        last = (ahead == 0) | ((ahead == 1) & whole)
+        # Of a row of one burst, the low bits tell all.
+        single = (address[: self.shift] + run[: self.span + 1] + ((1 << self.shift) - 1)) >> self.shift
+        room = self.max_burst - address[self.shift : self.span]
+        final = rest[self.shift :] + (rest[: self.shift] != 0)
+        m.d.sync += [
+            self.address.eq(address[self.shift :] << self.shift),
+            self.beats.eq(Mux(last, single, room)),
+            self.last.eq(last),
+            self._ahead.eq(ahead),
+            self._whole.eq(whole),
+            self._final.eq(Mux(whole, self.max_burst, final)),
+        ]
 
     def step(self, m: Module) -> None:
         """Go on, in the next cycle, to the burst after this one, which is not the last."""
-        left = (self.left - self.room)[: len(self.left)]
-        m.d.sync += self.address.eq((self.address[self.span :] + 1) << self.span)
-        room = Const(self.max_burst, len(self.room))
-        self._begin(m, left, room, self.left <= self.room + self.max_burst)
-
-    def _begin(self, m: Module, left: Value, room: Value, fits: Value) -> None:
-        """The registers of a burst; `fits` is left <= room, without waiting for `left`."""
+        last = (self._ahead == 1) | ((self._ahead == 2) & self._whole)
         m.d.sync += [
-            self.left.eq(left),
-            self.room.eq(room),
-            self.last.eq(fits),
-            self.beats.eq(Mux(fits, left[: len(room)], room)),
+            self.address.eq((self.address[self.span :] + 1) << self.span),
+            self.beats.eq(Mux(last, self._final, self.max_burst)),
+            self.last.eq(last),
+            self._ahead.eq(self._ahead - 1),
         ]

@@ -59,16 +59,20 @@ class Control(Component):
         m = Module()
         bus = self.bus
         busy = Signal()
-        count = Signal(48)
-        cycles = Signal(48)
+        # Both begin with a start, so they need no reset of their own.
+        count, cycles = (Signal(48, name=name, reset_less=True) for name in ("count", "cycles"))
 
+        starting = Signal()
         with m.If(busy):
             m.d.sync += count.eq(count + 1)
             with m.If(self.write_response):
                 m.d.sync += cycles.eq(count)
             with m.If(self.idle & ~self.start):
                 m.d.sync += [busy.eq(0), self.done.eq(1)]
-        m.d.sync += self.start.eq(0)
+        # Above all else, so that synthesis takes it for a reset of the counters.
+        m.d.sync += self.start.eq(starting)
+        with m.If(starting):
+            m.d.sync += [busy.eq(1), self.done.eq(0), count.eq(1), cycles.eq(0)]
 
         # Writes: address and data are taken together.
         take = Signal()
@@ -83,14 +87,8 @@ class Control(Component):
         with m.If(take):
             m.d.sync += bus.bvalid.eq(1)
             with m.Switch(bus.awaddr[2:]):
-                with m.Case(Register.CONTROL >> 2), m.If(bus.wdata[0] & ~busy):
-                    m.d.sync += [
-                        self.start.eq(1),
-                        busy.eq(1),
-                        self.done.eq(0),
-                        count.eq(1),
-                        cycles.eq(0),
-                    ]
+                with m.Case(Register.CONTROL >> 2):
+                    m.d.comb += starting.eq(bus.wdata[0] & ~busy)
                 with m.Case(Register.BASE >> 2):
                     page = PAGE_BYTES.bit_length() - 1
                     m.d.sync += self.base.eq(bus.wdata[page:] << page)

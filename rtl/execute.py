@@ -113,8 +113,9 @@ class Execute(Component):
         )
         weight_group = Signal.like(start.weight)
         param_group = Signal.like(start.param)
-        tile_w = Mux(left_x < geometry.tile_x, left_x, geometry.tile_x)
-        tile_h = Mux(left_y < geometry.tile_y, left_y, geometry.tile_y)
+        last_x, last_y = left_x <= geometry.tile_x, left_y <= geometry.tile_y
+        tile_w = Mux(last_x, left_x, geometry.tile_x)
+        tile_h = Mux(last_y, left_y, geometry.tile_y)
         last_tile_x, last_tile_y, last_of_group, last_of_command = (
             Signal(name=name) for name in ("last_tile_x", "last_tile_y", "last_of_group", "last_of_command")
         )
@@ -225,7 +226,6 @@ class Execute(Component):
                             groups.load(m, start.groups)
                             m.next = "TILE"
             with m.State("TILE"):
-                last_x, last_y = left_x <= geometry.tile_x, left_y <= geometry.tile_y
                 m.d.sync += [
                     width.eq(tile_w),
                     height.eq(tile_h),
@@ -266,12 +266,12 @@ class Execute(Component):
 
                 with m.If(~pixel_x.last):
                     pixel_x.step(m)
-                    m.d.sync += last_pixel.eq((pixel_x.left == 1) & pixel_y.last)
+                    m.d.sync += last_pixel.eq(pixel_x.before_last & pixel_y.last)
                     step(address, geometry.pixel_x)
                 with m.Elif(~pixel_y.last):
                     pixel_x.load(m, width)
                     pixel_y.step(m)
-                    m.d.sync += last_pixel.eq((width == 1) & (pixel_y.left == 1))
+                    m.d.sync += last_pixel.eq((width == 1) & pixel_y.before_last)
                     step(row_start, geometry.pixel_y, row_start)
                 with m.Else():
                     pixel_x.load(m, width)
@@ -283,18 +283,18 @@ class Execute(Component):
                         m.d.sync += [weight_set.eq(0), line.eq(line + 1)]
                     with m.If(~tap_s.last):
                         tap_s.step(m)
-                        m.d.sync += last_step.eq((tap_s.left == 1) & tap_x.last & tap_y.last)
+                        m.d.sync += last_step.eq(tap_s.before_last & tap_x.last & tap_y.last)
                         step(set_start, lane_bytes, set_start, row_start)
                     with m.Elif(~tap_x.last):
                         tap_s.load(m, geometry.sets)
                         tap_x.step(m)
-                        m.d.sync += last_step.eq(one_set & (tap_x.left == 1) & tap_y.last)
+                        m.d.sync += last_step.eq(one_set & tap_x.before_last & tap_y.last)
                         step(run_start, geometry.tap_x, run_start, set_start, row_start)
                     with m.Elif(~tap_y.last):
                         tap_s.load(m, geometry.sets)
                         tap_x.load(m, geometry.fx)
                         tap_y.step(m)
-                        m.d.sync += last_step.eq(one_set & one_tap & (tap_y.left == 1))
+                        m.d.sync += last_step.eq(one_set & one_tap & tap_y.before_last)
                         step(filter_row, geometry.tap_y, filter_row, run_start, set_start, row_start)
                 with m.If(tile_done):
                     m.next = "TILE"

@@ -223,14 +223,15 @@ class Load(Component):
             self.weight_en.eq(beat & (head.target == LoadTarget.WEIGHT)),
             self.param_en.eq(beat & (head.target == LoadTarget.PARAM)),
         ]
+        shift = bus_bytes.bit_length() - 1
         with m.If(beat):
             m.d.sync += [
                 started.eq(~last_beat),
                 left_kept.eq(left - bus_bytes),
-                last_kept.eq(left <= 2 * bus_bytes),
+                # No more than two beats: this one and the next.
+                last_kept.eq(~left[shift + 1 :].any() | (left == 2 * bus_bytes)),
             ]
             # One adder: a beat's bytes on, or a line on, or none.
-            shift = bus_bytes.bit_length() - 1
             onward = Cat(line_done & ~to_bytes, Const(0, shift - 1), to_bytes)
             m.d.sync += [
                 cursor_kept.eq(cursor + onward),

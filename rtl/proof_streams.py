@@ -32,7 +32,7 @@ def stream_proofs() -> list[Proof]:
 
 
 class _Queue(Component):
-    """The FIFO as the core uses it: for commands, jobs, rows and the fetched program."""
+    """The FIFO as the core uses it: for jobs, rows, reads and the fetched opcodes."""
 
     def __init__(self, *, depth: int) -> None:
         self.depth = depth

@@ -83,12 +83,18 @@ class ReadAhead(Component):
         if machine.packs:
             room = Signal(range(8 * bus_bytes + 1))  # values to the beat's end
             last_of_beat = room <= bus_bytes
-            last_of_row = (to_read <= bus_bytes) & (~last_of_beat | (to_read <= room))
+            # Comparisons with one read's values: whether there are bits above them.
+            shift = bus_bytes.bit_length() - 1
+            whole = to_read[shift:].any()
+            one_read = ~whole | (to_read == bus_bytes)
+            # Of a beat's last read there is room for at most one read's values, as there are left of the row.
+            fits = to_read[: shift + 1] <= room[: shift + 1]
+            last_of_row = one_read & (~last_of_beat | fits)
             lasts = Signal(self.latency)
             within = [Signal(bus_bytes, name=f"within_{n}") for n in range(self.latency)]
             m.d.sync += [
                 lasts.eq(Cat(last_of_beat | last_of_row, lasts)),
-                within[0].eq(Cat(to_read > i for i in range(bus_bytes))),
+                within[0].eq(Cat(whole | (to_read[:shift] > i) for i in range(bus_bytes))),
                 *(after.eq(before) for before, after in itertools.pairwise(within)),
             ]
             m.d.comb += [

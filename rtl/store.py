@@ -103,8 +103,10 @@ class Store(Component):
         first_beat = Signal()
         left = Signal(len(current.run) + 1)  # bytes from the beat's low end to the row's end
         offset = walk.memory[:shift]
+        whole = left[shift:].any()
         for i in range(bus_bytes):
-            m.d.comb += axi.wstrb[i].eq((~first_beat | (offset <= i)) & (left > i))
+            within = whole | (left[:shift] > i)
+            m.d.comb += axi.wstrb[i].eq((~first_beat | (offset <= i)) & within)
 
         m.d.comb += [
             axi.awaddr.eq(bursts.address),

@@ -63,6 +63,8 @@ class ThresholdSearch(Component):
         # The next line: the digit only chooses among all that it may be.
         number, above = Signal(7), Signal(7)  # of the node last read, and the one after it
         children = [Signal.like(self.line, name=f"child_{i}") for i in range(4)]
+        below = Signal.like(self.line)
+        m.d.comb += below.eq(self.base + (number << 2))
         searched = Signal()
         m.d.sync += searched.eq(self.search)
         low = Mux(reached[0], children[1], children[0])
@@ -73,7 +75,7 @@ class ThresholdSearch(Component):
             m.d.sync += number.eq(Mux(self.root, 0, following))
         with m.If(searched):
             m.d.sync += above.eq(number + 1)
-            m.d.sync += [child.eq(self.base + 1 + i + (number << 2)) for i, child in enumerate(children)]
+            m.d.sync += [child.eq(below + 1 + i) for i, child in enumerate(children)]
 
         # t + 3: the count, delayed until the requantiser beside it is as far.
         compared, root, root_compared = Signal(), Signal(), Signal()
