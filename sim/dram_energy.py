@@ -42,7 +42,7 @@ def dram_prices(part: DramPart, table: EnergyTable) -> dict[str, EnergyRow]:
     """
     c = part.currents
     if c is None:
-        item = f"dram_{'HBM2' if part.protocol == 'HBM' else part.protocol}"
+        item = "dram_HBM2" if part.protocol == "HBM" else f"dram_{part.protocol}"
         bit = table[item]
         return {
             "access": EnergyRow(

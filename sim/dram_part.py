@@ -17,7 +17,10 @@ from .dram_kernel import CONSTRAINTS
 
 __all__ = ["Currents", "DramPart", "dram_part_names", "load_dram_part"]
 
-PROTOCOLS = ("DDR3", "DDR4", "LPDDR4", "HBM")
+PROTOCOLS = ("DDR3", "DDR4", "LPDDR", "LPDDR3", "LPDDR4", "HBM", "HBM2")
+_HBM = ("HBM", "HBM2")
+"""Their columns are of two transfers, and row and column commands have a bus each."""
+
 ADDRESS_FIELDS = ("ch", "ra", "bg", "ba", "ro", "co")
 
 _TRANSFERS_A_CYCLE = 2
@@ -160,7 +163,7 @@ class DramPart:
     @property
     def _columns(self) -> int:
         """Columns of device_width bits in a row."""
-        return self.columns * (2 if self.protocol == "HBM" else 1)
+        return self.columns * (2 if self.protocol in _HBM else 1)
 
     @property
     def _rank_bytes(self) -> int:
@@ -271,7 +274,7 @@ class DramPart:
             "read_delay": self.read_delay,
             "write_delay": self.write_delay,
             "closes": int(closed_page),
-            "two_buses": int(self.protocol == "HBM"),
+            "two_buses": int(self.protocol in _HBM),
         }
         return np.array([values[name] for name in CONSTRAINTS], np.int64)
 

@@ -67,7 +67,7 @@ def test_an_address_is_split_from_the_right_end_of_the_mapping() -> None:
         ({"tREFI": 100}, r"tREFI must be at least tRFC \(420\), not 100"),
         ({"tCCD_L": 3}, r"tCCD_L must be at least tCCD_S \(4\), not 3"),
         ({"CWL": 40}, "CWL must be below"),
-        ({"protocol": "RDRAM"}, "protocol must be DDR3, DDR4, LPDDR4, HBM, not 'RDRAM'"),
+        ({"protocol": "RDRAM"}, "protocol must be DDR3, DDR4, LPDDR, LPDDR3, LPDDR4, HBM, HBM2, not 'RDRAM'"),
         ({"address_mapping": "rorababgcoco"}, "address_mapping must have each of"),
         ({"device_width": 128}, "bus_width must be a multiple of device_width"),
         ({"tXYZ": 1}, "unknown parameter DDR4-2400.tXYZ; allowed: AL, BL"),
