@@ -31,6 +31,7 @@ __all__ = [
     "count_steps",
     "evaluate_batch",
     "fill_extents",
+    "tile_sizes",
 ]
 
 # Columns of a move, in values. A move is what passes between a level (or the PEs) and the next level out
@@ -82,7 +83,7 @@ def fill_extents(tiles: Any, counts: Any, axis_level: Any, ext: Any, place: Any)
 
 
 @njit
-def _tile_sizes(ext: Any, d: int, low: int, top: int, skip: int, sizes: Any, counts: Any) -> int:
+def tile_sizes(ext: Any, d: int, low: int, top: int, skip: int, sizes: Any, counts: Any) -> int:
     """How many sizes the tiles below position `low` have; fills `sizes` and `counts`, whole ones first.
 
     Of a position whose bit is set in `skip` only the first tile counts.
@@ -125,7 +126,7 @@ def _tally(ext: Any, d: int, low: int, top: int, skip: int, values: bool, sizes:
     """The number of tiles below `low` that are visited, or with `values` their summed sizes."""
     if values and skip == 0:
         return int(ext[top, d])
-    kinds = _tile_sizes(ext, d, low, top, skip, sizes, counts)
+    kinds = tile_sizes(ext, d, low, top, skip, sizes, counts)
     total = 0
     for j in range(kinds):
         total += counts[j] * (sizes[j] if values else 1)
@@ -151,14 +152,14 @@ def _sweep(length: int, a: int, f: int, stride: int, dilation: int, filters: boo
     if filters:
         stride, dilation = dilation, stride
     if length <= a:
-        return distinct(length, f, stride, dilation)
+        return int(distinct(length, f, stride, dilation))
     whole = length // a
     rest = length - whole * a
     one = distinct(a, f, stride, dilation)
     total = one + (whole - 1) * (distinct(2 * a, f, stride, dilation) - one)
     if rest:
         total += distinct(a + rest, f, stride, dilation) - one
-    return total
+    return int(total)
 
 
 @njit
@@ -173,8 +174,8 @@ def _window(
     slides = slide in (out, tap)
     main, other = (tap, out) if slide == tap else (out, tap)
     tile = ext[low, main]
-    spans = _tile_sizes(ext, main, at + 1 if slides else low, top, skip, scratch[0], scratch[1])
-    others = _tile_sizes(ext, other, low, top, skip, scratch[2], scratch[3])
+    spans = tile_sizes(ext, main, at + 1 if slides else low, top, skip, scratch[0], scratch[1])
+    others = tile_sizes(ext, other, low, top, skip, scratch[2], scratch[3])
     total = 0
     for i in range(spans):
         for j in range(others):

@@ -12,7 +12,7 @@ from .mapping import MappingError
 from .problem import DIMS, IRRELEVANT, Problem
 from .window_values import window_values
 
-__all__ = ["LoopNest", "parse_nest", "tile_values"]
+__all__ = ["LoopNest", "parse_nest", "stored_bits", "tile_values"]
 
 _TERM = re.compile(r"(B|G|K|C|OY|OX|FY|FX)(\d+)")
 
@@ -44,8 +44,8 @@ class LoopNest:
         where = f"layer {problem.name}"
         if len(self.tiles) != len(machine.levels) or len(self.orders) != len(machine.levels):
             raise MappingError(
-                f"{where}: a nest on {machine.name} has tiles and orders for {len(machine.levels)} levels, not "
-                f"{len(self.tiles)} and {len(self.orders)}"
+                f"{where}: a nest on {machine.name} has tiles and orders for {len(machine.levels)} levels, "
+                f"not {len(self.tiles)} and {len(self.orders)}"
             )
         if len(self.spatial) != len(machine.axes):
             raise MappingError(
@@ -82,14 +82,15 @@ class LoopNest:
                 for a, b, c, name in zip(unrolled, self.tiles[i], inner, DIMS, strict=True):
                     if a - c >= b and a > c:
                         raise MappingError(
-                            f"{where}: axis {axis.name} unrolls {name} {a // c} times, but level {level.name} "
-                            f"holds {b}, tiles of {c}"
+                            f"{where}: axis {axis.name} unrolls {name} {a // c} times, but level "
+                            f"{level.name} holds {b}, tiles of {c}"
                         )
                 inner = tuple(min(a, b) for a, b in zip(unrolled, self.tiles[i], strict=True))
             for name, a, b in zip(DIMS, inner, self.tiles[i], strict=True):
                 if a > b:
                     raise MappingError(
-                        f"{where}: the tile of level {level.name} has {b} of {name}, less than the {a} below it"
+                        f"{where}: the tile of level {level.name} has {b} of {name}, "
+                        f"less than the {a} below it"
                     )
             inner = self.tiles[i]
             self._verify_capacity(machine, problem, i)
@@ -135,7 +136,7 @@ def tile_values(problem: Problem, operand: str, tile: Row) -> int:
 
 
 def stored_bits(machine: AbstractMachine, problem: Problem, i: int, operand: str, tile: Row) -> int:
-    """Bits that an operand's tile takes in level i, rounded up; outputs as partial sums below the last level."""
+    """Bits that an operand's tile takes in level i, rounded up; outputs as partial sums but in the last."""
     values = tile_values(problem, operand, tile)
     if operand == "O":
         last = i == len(machine.levels) - 1

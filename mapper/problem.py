@@ -26,10 +26,11 @@ _LIMIT = 1 << 62
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One layer: out[b,g,k,oy,ox] = Σ W[g,k,c,fy,fx] · I[b,g,c, oy·stride + fy·dilation, ox·stride + fx·dilation].
+    """One layer: out[b,g,k,oy,ox] = Σ W[g,k,c,fy,fx] · I[b,g,c,iy,ix], iy = oy·stride + fy·dilation.
 
-    A linear layer has OY = OX = FY = FX = 1; a product of matrices has its rows in OX; a depthwise convolution
-    has a group a channel, K = C = 1. Padding is part of the input: its values are held and moved as all others.
+    A linear layer has OY = OX = FY = FX = 1; a product of matrices has its rows in OX; a depthwise
+    convolution has a group a channel, K = C = 1. Padding is part of the input: its values are held and
+    moved as all others.
 
     Raises:
         ValueError: a size below 1, or a layer whose counts pass 64 bits; names the layer and the loop.
@@ -54,7 +55,7 @@ class Problem:
     partial_bits: int = 32
     """Of a sum that is not complete yet."""
     weight_ratio: float = 1.0
-    """Bits of the encoded payload over bits of the dense weights; applies where a level holds W compressed."""
+    """Bits of the encoded payload over bits of the dense weights, where a level holds W compressed."""
     input_ratio: float = 1.0
     """The same of inputs."""
     weight_density: float = 1.0

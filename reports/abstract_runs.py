@@ -80,7 +80,7 @@ def _formats(networks: list[Network]) -> dict[str, dict[str, Any]]:
 
 
 def _searched(machine: AbstractMachine, problems: list[Problem], asked: Search) -> list[Found]:
-    from ..mapper.optimum import search_layers
+    from ..mapper.search_cache import search_layers
 
     limit = math.inf if asked.time_limit_s is None else asked.time_limit_s
     return search_layers(machine, problems, objective=asked.objective, time_limit_s=limit)
@@ -93,7 +93,7 @@ def map_abstract(model: Model, machine: AbstractMachine, asked: Search, *, expla
         MappingError: a layer has no legal nest; names the buffer that is short.
         ValueError: see `model_problems`; or an unknown objective.
     """
-    from ..mapper.loop_nest import explain
+    from ..mapper.nest_text import explain
 
     problems, words = model_problems(model, asked.bits)
     found = _searched(machine, problems, asked)

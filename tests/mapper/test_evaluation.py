@@ -63,7 +63,7 @@ def _machine(*levels: Level, axes: tuple[Axis, ...] = ()) -> AbstractMachine:
 
 
 def test_a_ragged_tile_moves_its_own_values_only() -> None:
-    # K 5 in tiles of 2: 2 + 2 + 1; OX 3 whole in the buffer. Weights 5 once each; inputs 3, once a K tile: 3·3.
+    # K 5 in tiles of 2: 2 + 2 + 1, inside 3 columns.
     machine = _machine(Level(name="buffer", operands=OPERANDS, size_bits=4096))
     layer = Problem(name="x", K=5, OX=3)
     nest = parse_nest(machine, layer, {"dram": "OX3 K3", "buffer": "K2"})
@@ -226,6 +226,6 @@ def test_a_loop_on_an_axis_that_does_not_take_it_is_refused() -> None:
 
 
 def test_counts_past_64_bits_are_refused_before_they_overflow() -> None:
-    with pytest.raises(ValueError, match="layer x: its .* products pass what 64 bits can count"):
+    with pytest.raises(ValueError, match=r"layer x: its .* products pass what 64 bits can count"):
         Problem(name="x", K=1 << 20, C=1 << 20, OX=1 << 20)
     assert math.isfinite(Problem(name="x", K=1 << 16, C=1 << 16, OX=1 << 12).macs)
