@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -53,7 +54,8 @@ def choose_among(
     """For each layer the mapping that the judge likes best, and how many programs it compared.
 
     Layers are gone through in order; each candidate is judged between the layer before and the one after,
-    as they stand. Where a program would be long the estimate's choice stays.
+    as they stand. Where a program would be long the estimate's choice stays. The last candidate of a layer
+    is the one that reads least.
     """
     empty = np.zeros(0, np.uint8)
     constants = {
@@ -62,41 +64,58 @@ def choose_among(
         for kind in ("weights", "params")
     }
     regions, where = place_regions(COMMAND_BYTES << 16, constants, graph)
-    source, result = where[0][0], where[graph.output][0]
-    chosen = [candidates[0] for candidates in ranked]
     judged = 0
-    for index, candidates in enumerate(ranked):
-        first, last = max(0, index - 1), min(len(ranked), index + 2)
-        if len(candidates) < 2 or sum(_steps(mapping) for mapping in chosen[first:last]) > _MOST_STEPS:
-            continue
-        best: float | None = None
-        for candidate in candidates:
-            window = [*chosen[first:index], candidate, *chosen[index + 1 : last]]
-            if sum(_steps(mapping) for mapping in window) > _MOST_STEPS:
-                continue
-            drafts = Emitter(machine, capacity, plans_of(graph, window, where, first)).emit()
-            commands = tuple(draft.place(regions) for draft in drafts)
-            score = judge(
-                Program(
-                    machine=machine,
-                    network="candidate",
-                    commands=commands,
-                    layer_of=tuple(draft.layer for draft in drafts),
-                    layers=tuple(mapping.shape.name for mapping in window),
-                    macs=tuple(mapping.shape.macs for mapping in window),
-                    regions=tuple(regions),
-                    input=regions[source],
-                    output=regions[result],
-                    input_shape=(),
-                    output_shape=(),
-                    image=np.frombuffer(encode_commands(commands), np.uint8),
-                )
+
+    def score(mappings: Sequence[Mapping], first: int) -> float:
+        """The judge's score of consecutive layers from `first` on; infinity where their program is long."""
+        nonlocal judged
+        if sum(_steps(mapping) for mapping in mappings) > _MOST_STEPS:
+            return math.inf
+        judged += 1
+        drafts = Emitter(machine, capacity, plans_of(graph, mappings, where, first)).emit()
+        commands = tuple(draft.place(regions) for draft in drafts)
+        return judge(
+            Program(
+                machine=machine,
+                network="candidate",
+                commands=commands,
+                layer_of=tuple(draft.layer for draft in drafts),
+                layers=tuple(mapping.shape.name for mapping in mappings),
+                macs=tuple(mapping.shape.macs for mapping in mappings),
+                regions=tuple(regions),
+                input=regions[where[0][0]],
+                output=regions[where[graph.output][0]],
+                input_shape=(),
+                output_shape=(),
+                image=np.frombuffer(encode_commands(commands), np.uint8),
             )
-            judged += 1
-            if best is None or score < best:
-                best, chosen[index] = score, candidate
-        searched = candidates[0]
-        chosen[index] = dataclasses.replace(
-            chosen[index], evaluated=searched.evaluated, seconds=searched.seconds
         )
-    return tuple(chosen), judged
+
+    def improved(start: Sequence[Mapping], offered: Sequence[Sequence[Mapping]]) -> list[Mapping]:
+        """The start with each layer's mapping replaced by the one that suits its neighbours best."""
+        chosen = list(start)
+        for index, candidates in enumerate(offered):
+            first, last = max(0, index - 1), min(len(chosen), index + 2)
+            before, after = chosen[first:index], chosen[index + 1 : last]
+            best = score([*before, chosen[index], *after], first) if len(candidates) > 1 else math.inf
+            for candidate in candidates:
+                if best < math.inf and candidate is not chosen[index]:
+                    found = score([*before, candidate, *after], first)
+                    if found < best:
+                        best, chosen[index] = found, candidate
+        return chosen
+
+    estimated = [candidates[0] for candidates in ranked]
+    frugal = [candidates[-1] for candidates in ranked]
+    chosen = improved(estimated, [candidates[:-1] or candidates for candidates in ranked])
+    if (least := score(chosen, 0)) < math.inf:
+        # What suits neighbours may not suit all, so a short network is judged as a whole, too.
+        for start in (frugal, chosen):
+            other = improved(start, ranked)
+            if (found := score(other, 0)) < least:
+                chosen, least = other, found
+    told = [
+        dataclasses.replace(mapping, evaluated=candidates[0].evaluated, seconds=candidates[0].seconds)
+        for mapping, candidates in zip(chosen, ranked, strict=True)
+    ]
+    return tuple(told), judged
