@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Search", "map_abstract", "model_problems", "simulate_abstract"]
 
+SECONDS = 5.0
+"""That a layer's search may take, unless another time is asked for."""
+_FEW = 8
+"""Different layers."""
 BITS = 8
 """Of weights and activations where a model has no formats, unless other ones are asked for."""
 ENERGY_TITLE = "event energy of an abstract machine"
@@ -80,10 +84,19 @@ def _formats(networks: list[Network]) -> dict[str, dict[str, Any]]:
 
 
 def _searched(machine: AbstractMachine, problems: list[Problem], asked: Search) -> list[Found]:
-    from ..mapper.search_cache import search_layers
+    from ..mapper.search_cache import SearchCache, search_layers
 
-    limit = math.inf if asked.time_limit_s is None else asked.time_limit_s
-    return search_layers(machine, problems, objective=asked.objective, time_limit_s=limit)
+    limit = SECONDS if asked.time_limit_s is None else asked.time_limit_s
+    # Processes take a second to start: a few layers are done sooner by one.
+    workers = os.cpu_count() or 1 if len({problem.key() for problem in problems}) > _FEW else 1
+    return search_layers(
+        machine,
+        problems,
+        objective=asked.objective,
+        time_limit_s=limit,
+        workers=workers,
+        cache=SearchCache(),
+    )
 
 
 def map_abstract(model: Model, machine: AbstractMachine, asked: Search, *, explained: bool) -> dict[str, Any]:

@@ -50,7 +50,7 @@ ObjectiveName = Annotated[
 ]
 TimeLimit = Annotated[
     float | None,
-    typer.Option("--time-limit", metavar="S", help="abstract machine: seconds a layer's search may take"),
+    typer.Option("--time-limit", metavar="S", help="abstract machine: seconds a layer's search; default 5"),
 ]
 Bits = Annotated[
     int | None,
@@ -78,17 +78,14 @@ def _machine(name: str, settings: list[str] | None) -> Machine:
     return override_machine(machine, settings) if settings else machine
 
 
-def _any_machine(
-    name: str, settings: list[str] | None
-) -> tuple[Machine, None] | tuple[None, AbstractMachine]:
-    """The core machine or the abstract one of that name."""
+def _any_machine(name: str, settings: list[str] | None) -> Machine | AbstractMachine:
     from ..mapper.machine import Machine, override_machine
     from ..mapper.machines import load_any, override_any
 
     machine = load_any(name)
     if isinstance(machine, Machine):
-        return override_machine(machine, settings) if settings else machine, None
-    return None, override_any(machine, settings) if settings else machine
+        return override_machine(machine, settings) if settings else machine
+    return override_any(machine, settings) if settings else machine
 
 
 def _of_abstract(*options: tuple[str, object]) -> None:
@@ -175,7 +172,7 @@ def demo(
     images: Annotated[int, typer.Option("--images", min=1, max=64, help="test images that the RTL runs")] = 4,
     every_core: Annotated[
         bool,
-        typer.Option("--every-core", help="place a core for int8, ternary, binary alone each: 3 min more"),
+        typer.Option("--every-core", help="place the ternary and the binary core, too: 2 min more"),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -232,17 +229,19 @@ def map_verb(
     output: Out = None,
 ) -> None:
     """How MODEL lies on the machine: tiles, loop order, buffers, memory."""
-    core, abstract = _any_machine(machine, settings)
-    if abstract is not None:
+    from ..mapper.hierarchy import AbstractMachine
+
+    target = _any_machine(machine, settings)
+    if isinstance(target, AbstractMachine):
         from .abstract_runs import Search, map_abstract
 
         asked = Search(objective=objective, time_limit_s=time_limit, bits=bits)
-        value = map_abstract(_model(model), abstract, asked, explained=explain)
+        value = map_abstract(_model(model), target, asked, explained=explain)
     else:
         from .core_runs import map_model
 
         _of_abstract(("--time-limit", time_limit), ("--bits", bits))
-        value = map_model(_core_model(model), core, _objective(objective), explain=explain)
+        value = map_model(_core_model(model), target, _objective(objective), explain=explain)
     _emit(value, as_json, output)
 
 
@@ -268,14 +267,16 @@ def simulate(
     output: Out = None,
 ) -> None:
     """Cycles, stalls, bytes and event energy of one inference."""
-    core, abstract = _any_machine(machine, settings)
-    if abstract is not None:
+    from ..mapper.hierarchy import AbstractMachine
+
+    target = _any_machine(machine, settings)
+    if isinstance(target, AbstractMachine):
         from .abstract_runs import Search, simulate_abstract
 
         if trace is not None:
-            raise ValueError(f"--trace shows the commands of core machines; {abstract.name} has none")
+            raise ValueError(f"--trace shows the commands of core machines; {target.name} has none")
         asked = Search(objective=objective, time_limit_s=time_limit, bits=bits)
-        value = simulate_abstract(_model(model), abstract, asked, compat=compat, stepped=stepped)
+        value = simulate_abstract(_model(model), target, asked, compat=compat, stepped=stepped)
     else:
         from .core_runs import simulate_model
         from .simulation import write_trace
@@ -286,7 +287,7 @@ def simulate(
             ("--time-limit", time_limit),
             ("--bits", bits),
         )
-        runs, value = simulate_model(_core_model(model), core, _objective(objective))
+        runs, value = simulate_model(_core_model(model), target, _objective(objective))
         if trace is not None:
             write_trace(trace, runs)
     _emit(value, as_json, output)

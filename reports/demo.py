@@ -27,7 +27,7 @@ __all__ = ["MACHINE", "TARGET", "run_demo"]
 MACHINE = "core-small"
 TARGET = "ecp5-25k"
 ALONE = ("int8", "ternary", "binary")
-"""Forms that may get a core of their own; without `every_core` only the first, as placing takes minutes."""
+"""Forms that get a core of their own; without `every_core` only the first is placed, which takes minutes."""
 SHOWN = ("int8", "binary")
 """Forms whose run the report shows in detail."""
 PLACERS = 2
@@ -61,12 +61,12 @@ def _accuracy(trained: Mapping[str, TrainedDigits]) -> dict[str, Any]:
     return {"images": images, "about": about, "rows": rows, "disagreements": len(changed)}
 
 
-def _place(machine: Machine) -> dict[str, Any]:
-    """The machine's cost on the demo's part, with the seconds it took."""
+def _place(machine: Machine, pnr: bool) -> dict[str, Any]:
+    """The machine's cost on the demo's part, placed or synthesised alone, with the seconds it took."""
     from .synthesis import machine_cost
 
     started = time.perf_counter()
-    cost = machine_cost(machine, TARGET, pnr=True)
+    cost = machine_cost(machine, TARGET, pnr=pnr)
     return {**cost, "seconds": time.perf_counter() - started}
 
 
@@ -82,14 +82,15 @@ def run_demo(
 
     Trains a digits network in float and in every compressed form, converts each to integers, maps it on a
     small core that serves them all, simulates it, runs real test images through the RTL in Verilator,
-    compares bits, cycles and bytes, and places that core and one for int8 alone on an ECP5. A stack
-    with ResNet-8's shapes goes through the same model and the same RTL.
+    compares bits, cycles and bytes, synthesises that core and one each for int8, ternary and binary
+    alone for an ECP5, and places the first two. A stack with ResNet-8's shapes goes through the same
+    model and the same RTL.
 
     Args:
         output: folder for the files, made as needed.
         seed: of training and weights.
         images: test images of each form that the RTL runs.
-        every_core: place a core for int8, ternary and binary alone each, not for int8 only.
+        every_core: place all four cores.
 
     Raises:
         ToolError: a hardware tool is missing or failed.
@@ -99,9 +100,10 @@ def run_demo(
 
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
-    cores = form_cores(load_machine(MACHINE), tuple(FORMS), ALONE if every_core else ALONE[:1])
+    cores = form_cores(load_machine(MACHINE), tuple(FORMS), ALONE)
+    placed = cores if every_core else (EVERY, ALONE[0])
     with workers(PLACERS) as pool:
-        placing = {name: hand_over(pool, _place, core) for name, core in cores.items()}
+        placing = {name: hand_over(pool, _place, core, name in placed) for name, core in cores.items()}
         result = _run(cores, placing, folder, seed, images)
     from .report import render_report
 
