@@ -1,5 +1,6 @@
 """The layer, machine and mapping of ../shared/reference/timeloop_eyeriss256.md."""
 
+from bitwright.mapper.factor_space import FactorSpace
 from bitwright.mapper.hierarchy import AbstractMachine, Axis, Level, PeMode
 from bitwright.mapper.problem import OPERANDS, Problem
 
@@ -41,3 +42,16 @@ NEST = (
     {"columns": "K2 OY8", "rows": "K2 C2 FY3"},
 )
 """Its best mapping; its P, Q, R, S are OX, OY, FX, FY."""
+
+SPACE = FactorSpace(
+    places={
+        "OX": ("buffer",),
+        "FX": ("weights",),
+        "FY": ("rows",),
+        "OY": ("columns", "dram"),
+        "K": ("outputs", "rows", "columns", "buffer", "dram"),
+        "C": ("weights", "rows", "dram"),
+    },
+    orders={"dram": ("OY", "K", "C"), "buffer": ("K", "OX"), "weights": ("FX", "C")},
+)
+"""Its space: 8 ways to split OY, 495 for K and 45 for C, 178,200 together."""
