@@ -79,6 +79,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/core_mapping_speed.py
 	$(BIN)/python benchmarks/reference_speed.py
 	$(BIN)/python benchmarks/systolic_speed.py
+	$(BIN)/python benchmarks/search_speed.py
 
 fuzz: $(STAMP)
 	$(BIN)/python tests/fuzz/fuzz_drive.py --count $(FILES) --seed $(SEED)

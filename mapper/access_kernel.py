@@ -49,6 +49,9 @@ _W, _I, _O = range(3)
 _RAGGED = 16
 """Sizes that the tiles of one loop may have: one more than positions."""
 
+_LACKING = (0, 3, 1, 2, 0, 0, 2, 2)
+"""By loop: the operand that does not depend on it; 3 where all do."""
+
 # Entries of `shape` after the eight extents: stride and dilation over their common divisor.
 _SY, _SX, _DY, _DX = 8, 9, 10, 11
 
@@ -56,11 +59,7 @@ _SY, _SX, _DY, _DX = 8, 9, 10, 11
 @njit
 def _irrelevant(x: int, d: int) -> bool:
     """Whether operand x does not depend on loop d."""
-    if x == _W:
-        return d in (_B, _OY, _OX)
-    if x == _I:
-        return d == _K
-    return d in (_C, _FY, _FX)
+    return _LACKING[d] == x
 
 
 @njit
@@ -234,7 +233,7 @@ def count_move(
         sliding: whether the level keeps what consecutive tiles share.
         shares: whether the busiest instances' counts are wanted.
         shape: extents, then strides and dilations over their common divisors.
-        scratch: int64, shape (5, 16).
+        scratch: int64, shape (5, 16) at least.
     """
     held = scratch[4]
     for d in range(8):
@@ -288,6 +287,90 @@ def count_move(
 
 
 @njit
+def _even_trips(ext: Any, top: int, trips: Any) -> bool:
+    """Whether every extent divides the next; fills `trips`: steps of the loops that only W, I, O lack, and G.
+
+    `trips` has shape (7, positions): products over (B, OY, OX), (K), (C, FY, FX), (G); then over the loops
+    that W, I, O depend on.
+    """
+    for p in range(top):
+        for group in range(4):
+            trips[group, p] = 1
+        for d in range(8):
+            above, below = ext[p + 1, d], ext[p, d]
+            if above == below:
+                continue
+            n = above // below
+            if n * below != above:
+                return False
+            trips[_LACKING[d], p] *= n
+        trips[4, p] = trips[1, p] * trips[2, p] * trips[3, p]
+        trips[5, p] = trips[0, p] * trips[2, p] * trips[3, p]
+        trips[6, p] = trips[0, p] * trips[1, p] * trips[3, p]
+    return True
+
+
+@njit
+def _count_even(
+    x: int, low: int, high: int, top: int, ext: Any, orders: Any, level_at: Any, axis_at: Any,
+    multicast: Any, sliding: bool, shape: Any, trips: Any, row: Any,
+) -> bool:  # fmt: skip
+    """Whether `row` could be filled, as `count_move` would: where all divides and no window slides."""
+    steps = kept = 1  # of temporal loops that x depends on; of those that it does not, but is fetched for
+    rel_between = rel_above = same_between = same_above = apart = 1
+    running = low > 0
+    for p in range(low, top):
+        irrelevant = trips[x, p]
+        relevant = trips[4 + x, p]
+        if level_at[p] < 0:
+            if p <= high:
+                rel_between *= relevant
+                same_between *= irrelevant
+                if x != _O and not multicast[axis_at[p]]:
+                    apart *= irrelevant
+            else:
+                rel_above *= relevant
+                same_above *= irrelevant
+            continue
+        steps *= relevant
+        if running and relevant == 1:
+            continue
+        if running:
+            running = False
+            for j in range(7, -1, -1):
+                d = orders[level_at[p], j]
+                if ext[p + 1, d] == ext[p, d]:
+                    continue
+                if not _irrelevant(x, d):
+                    if x == _I and sliding and d >= _OY and ext[p, d] == ext[low, d]:
+                        return False
+                    break
+                irrelevant //= ext[p + 1, d] // ext[p, d]
+        kept *= irrelevant
+    e = ext[low]
+    if x == _W:
+        size = e[_G] * e[_K] * e[_C] * e[_FY] * e[_FX]
+    elif x == _O:
+        size = e[_B] * e[_G] * e[_K] * e[_OY] * e[_OX]
+    else:
+        size = e[_B] * e[_G] * e[_C] * distinct(e[_OY], e[_FY], shape[_SY], shape[_DY])
+        size *= distinct(e[_OX], e[_FX], shape[_SX], shape[_DX])
+    own = size * steps
+    parent, whole = own * rel_between * apart, own * rel_between * rel_above * same_above
+    row[VISIT_CHILD] = whole * same_between * kept
+    row[VISIT_PARENT] = whole * apart * kept
+    row[VISIT_SHARE_CHILD] = own * kept
+    row[VISIT_SHARE_PARENT] = parent * kept
+    if x == _O:
+        row[FIRST_CHILD], row[FIRST_PARENT] = whole * same_between, whole * apart
+        row[FIRST_SHARE_CHILD], row[FIRST_SHARE_PARENT] = own, parent
+    else:
+        row[FIRST_CHILD] = row[FIRST_PARENT] = 0
+        row[FIRST_SHARE_CHILD] = row[FIRST_SHARE_PARENT] = 0
+    return True
+
+
+@njit
 def count_steps(ext: Any, top: int, axes: int, scratch: Any) -> int:
     """Steps of the busiest PE, a product each; `axes` has the bits of the positions of axes."""
     total = 1
@@ -320,20 +403,33 @@ def count_all(
                 p += 1
         level_at[p] = level
         p += 1
+    trips = scratch[5:]
+    even = _even_trips(ext, top, trips)
     for x in range(3):
         child = -1
         for level in range(n):
-            if level:
-                moves[level, x, :] = 0
             if not keep[level, x]:
+                if level + 1 < n:
+                    moves[level + 1, x, :] = 0
                 continue
             low = 0 if child < 0 else place[child] + 1
-            count_move(
-                x, low, place[level], top, ext, orders, level_at, axis_at, multicast,
-                child >= 0 and sliding[child] > 0, shares, shape, scratch, moves[child + 1, x],
-            )  # fmt: skip
+            slides = child >= 0 and sliding[child] > 0
+            if not even or not _count_even(
+                x, low, place[level], top, ext, orders, level_at, axis_at, multicast, slides, shape,
+                trips, moves[child + 1, x],
+            ):  # fmt: skip
+                count_move(
+                    x, low, place[level], top, ext, orders, level_at, axis_at, multicast, slides, shares,
+                    shape, scratch, moves[child + 1, x],
+                )  # fmt: skip
             child = level
-    return int(count_steps(ext, top, axes, scratch))
+    if not even:
+        return int(count_steps(ext, top, axes, scratch))
+    steps = 1
+    for p in range(top):
+        if level_at[p] >= 0:
+            steps *= trips[0, p] * trips[4, p]
+    return int(steps)
 
 
 # Columns of `prices`, one row a level and operand: bits of a complete value and of a partial sum as they lie
@@ -447,7 +543,7 @@ def evaluate_batch(
     ext = np.empty((n + axes + 1, 8), np.int64)
     place = np.empty(n, np.int64)
     maps = np.empty((2, n + axes), np.int64)
-    scratch = np.empty((5, _RAGGED), np.int64)
+    scratch = np.empty((12, _RAGGED), np.int64)
     moves = np.empty((n, 3, MOVES), np.int64)
     macs = 1
     for d in range(8):

@@ -161,7 +161,7 @@ def evaluate(machine: AbstractMachine, problem: Problem, mapping: LoopNest) -> E
     top = n + axes
     moves = np.zeros((n, 3, kernel.MOVES), np.int64)
     ext, place = np.zeros((top + 1, 8), np.int64), np.zeros(n, np.int64)
-    maps, scratch = np.zeros((2, top), np.int64), np.zeros((5, 16), np.int64)
+    maps, scratch = np.zeros((2, top), np.int64), np.zeros((12, 16), np.int64)
     steps = kernel.count_all(
         tiles, counts, orders, a.keep, a.axis_level, a.multicast, a.sliding, a.shape, a.shares,
         ext, place, maps, scratch, moves,

@@ -44,7 +44,7 @@ class FactorSpace:
 
 
 def factor_chains(n: int, places: int) -> list[tuple[int, ...]]:
-    """Every way to write n as an ordered product of so many factors; none where there is no place and n > 1."""
+    """Every way to write n as an ordered product of so many factors; none for n > 1 without a place."""
     if places == 0:
         return [()] if n == 1 else []
     if places == 1:

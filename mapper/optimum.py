@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ CERTIFIED_LEVELS = 4
 
 _ROOM = 1 << 12
 """Candidates that are looked at together."""
+_TIES = 1 << 21
+"""Candidates that are looked at for less energy once the least cycles are certain."""
 _CELLS = 1 << 25
 """Tiles of the lattice at most; a layer that has more is searched over divisors alone, uncertified."""
 
@@ -75,7 +78,10 @@ def search(
     time_limit_s: float = math.inf,
     latency_cap: float = math.inf,
 ) -> Found:
-    """The nest of the least energy, latency (then energy) or energy-delay product.
+    """The nest of the least energy, latency or energy-delay product.
+
+    Of nests of the least latency it is that of the least energy, unless they are too many to be told apart;
+    `optimal` speaks of the objective alone.
 
     Args:
         machine: 2 to 6 levels; certified up to 4.
@@ -142,6 +148,10 @@ class _TimeOutError(Exception):
     """The time limit has passed."""
 
 
+class _EnoughError(Exception):
+    """What a part of the search was for is found."""
+
+
 class _NoNestError(MappingError):
     """No nest of the space is legal."""
 
@@ -180,7 +190,9 @@ class _Search:
         self.machine, self.problem, self.objective = machine, problem, objective
         self.a = machine_arrays(machine, problem)
         self.n = len(machine.levels)
-        self.partial = 0
+        self.partial = self.proven = 0
+        self.first = False
+        self.open = 0.0
         self.best = np.zeros(len(kernel.BEST))
         self.best[:4] = (math.inf, math.inf, OBJECTIVES.index(objective), cap)
         self.best_nest = (
@@ -464,7 +476,8 @@ class _Search:
         )
         evaluation = evaluate(machine, problem, nest)
         value = _value(self.objective, evaluation)
-        optimal = complete and self.whole_space and self.n <= CERTIFIED_LEVELS
+        proven = complete or (self.objective == "latency" and value <= bound)
+        optimal = proven and self.whole_space and self.n <= CERTIFIED_LEVELS
         return Found(
             mapping=nest,
             evaluation=evaluation,
@@ -485,6 +498,10 @@ class _Search:
         if self.objective == "energy" or self.main < 0:
             self._descend(least)
             return self.open
+        self.first = True  # bands begin with a nest to beat: the first below the tables of all
+        with contextlib.suppress(_EnoughError):
+            self._descend(self._objective(least, soonest) if self.objective == "edp" else least)
+        self.first = False
         ratio = 1.02 if self.objective == "latency" else 1.1
         low, high = -math.inf, soonest
         while not kernel.prune(least, max(soonest, low), self.best):
@@ -610,6 +627,8 @@ class _Search:
             tiles.copy(), counts.copy(), orders.copy(), a.keep, a.axis_level, a.multicast, a.sliding, a.shape,
             a.shares, a.prices, a.ports, a.pe, a.drains, self.best, *self.best_nest,
         )  # fmt: skip
+        if self.first and self.best[5]:
+            raise _EnoughError
 
     def _why(self) -> str:
         """Why no nest is legal."""
@@ -624,6 +643,11 @@ class _Search:
     def _clock(self) -> None:
         if time.perf_counter() > self.deadline:
             raise _TimeOutError
+        if self.objective == "latency" and float(self.best[1]) <= self.open:
+            # The least cycles are certain; what is left is the least energy among them.
+            self.proven = self.proven or self.partial
+            if self.partial > self.proven + _TIES:
+                raise _TimeOutError
 
     def _any_nest(self) -> None:
         """Nothing; takes the nest whose every inner tile is one value."""

@@ -197,7 +197,7 @@ def settle_candidates(
     n, axes = tiles.shape[0], counts.shape[0]
     ext, place = np.zeros((n + axes + 1, 8), np.int64), np.empty(n, np.int64)
     level_at, axis_at = np.full(n + axes, -1, np.int64), np.full(n + axes, -1, np.int64)
-    scratch, row = np.empty((5, 16), np.int64), np.empty(MOVES, np.int64)
+    scratch, row = np.empty((12, 16), np.int64), np.empty(MOVES, np.int64)
     p = unrolled = 0
     for level in range(n):
         for a in range(axes):
@@ -290,7 +290,7 @@ def finish_candidates(
     """
     n, axes = tiles.shape[0], counts.shape[0]
     ext, place = np.zeros((n + axes + 1, 8), np.int64), np.empty(n, np.int64)
-    maps, scratch = np.empty((2, n + axes), np.int64), np.empty((5, 16), np.int64)
+    maps, scratch = np.empty((2, n + axes), np.int64), np.empty((12, 16), np.int64)
     moves, traffic = np.empty((n, 3, MOVES), np.int64), np.empty((n, 3, 4))
     cycles, energy = np.empty(2 * n + 2), np.empty(n + 2)
     macs = 1
