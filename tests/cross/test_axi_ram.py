@@ -18,7 +18,10 @@ from bitwright.rtl.verilog import TOP, core_verilog
 BASE = 0x10000
 
 
-@pytest.mark.parametrize(("seed", "pause"), [(3, 0.0), (4, 0.3), (7, 0.6)])
+@pytest.mark.parametrize(
+    ("seed", "pause"),
+    [pytest.param(3, 0.0, marks=pytest.mark.slow), (4, 0.3), pytest.param(7, 0.6, marks=pytest.mark.slow)],
+)
 def test_core_computes_the_reference_on_an_independent_axi_memory(
     seed: int, pause: float, tmp_path: Path
 ) -> None:

@@ -50,6 +50,7 @@ def test_each_objective_is_best_by_its_own_measure_or_nearly() -> None:
     assert runs[Objective.BYTES].utilization < 0.6
 
 
+@pytest.mark.slow
 def test_mappings_of_every_objective_agree_with_the_rtl():
     machine = override_machine(load_machine("core-small"), [EVERY_PE])
     prices, jobs = event_prices(machine), []

@@ -54,6 +54,7 @@ def _run_pes(unit_machines: ModuleType, target: str, folder: Path, names: Iterab
     _run(executable, "cocotb_pe", units, folder)
 
 
+@pytest.mark.slow
 def test_the_gates_of_an_int8_and_a_low_bit_pe_add_as_the_rtl_does(
     unit_machines: ModuleType, tmp_path: Path
 ) -> None:
