@@ -60,8 +60,13 @@ class Found:
 
     @property
     def gap(self) -> float:
-        """By how much the nest may be worse than the best, as a share of the bound; 0 if certified."""
-        return 0.0 if self.optimal or not self.bound else self.objective_value / self.bound - 1
+        """By how much the nest may be worse than the best, as a share of the bound; 0 if certified.
+
+        Infinite where the time ended before anything was bounded.
+        """
+        if self.optimal:
+            return 0.0
+        return self.objective_value / self.bound - 1 if self.bound else math.inf
 
 
 def _value(objective: str, found: Evaluation) -> float:

@@ -243,6 +243,12 @@ def _modelled(value: dict[str, Any], console: Console) -> None:
         console.print(f"best found, not certified: {', '.join(unsure)}", soft_wrap=True)
 
 
+def _certainty(layer: dict[str, Any]) -> str:
+    if layer["optimal"]:
+        return "certified"
+    return "not bounded" if layer["gap"] is None else f"within {percent(layer['gap'])}"
+
+
 def _abstract_map(value: dict[str, Any], console: Console) -> None:
     console.print(
         f"{value['network']} on {value['machine']} (modelled): each layer's nest of least "
@@ -255,7 +261,7 @@ def _abstract_map(value: dict[str, Any], console: Console) -> None:
             amount(layer["cycles"]),
             energy(layer["energy_pj"]),
             percent(layer["utilization"]),
-            "certified" if layer["optimal"] else f"within {percent(layer['gap'])}",
+            _certainty(layer),
             amount(layer["evaluated"]),
             f"{layer['seconds']:.2f}",
         )
