@@ -173,12 +173,12 @@ def _room(machine: AbstractMachine, problem: Problem, i: int, ext: list[Array]) 
             ratio = problem.weight_ratio if x == "W" else problem.input_ratio
         bits = problem.partial_bits if x == "O" else problem.bits(x)
         taken[x] = values * bits if ratio == 1.0 else np.ceil(values * bits * ratio)
-    if level.shared:
-        whole: Array = sum(taken.values()) <= level.capacity(level.operands[0])
-        return whole
     fits = np.ones(1, bool)
+    if level.shared:
+        taken = {level.operands[0]: sum(taken.values(), np.zeros(1))}
     for x, bits_taken in taken.items():
-        fits = fits & (bits_taken <= level.capacity(x))
+        room = level.capacity(x)
+        fits = fits & (room is None or bits_taken <= room)
     return fits
 
 

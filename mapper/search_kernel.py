@@ -70,8 +70,8 @@ BASE = (
     "pixels", "reads", "tiles", "tile_columns", "positions",
 )  # fmt: skip
 """Columns of `bases`, a choice of pixel tiles each: its rows in `ys` and `xs`; `held` positions of a bank;
-over all tiles pixels of a column, and of all columns that are used; tiles; columns of a full tile; input positions
-copied from memory for all tiles."""
+over all tiles pixels of a column, and of all columns that are used; tiles; columns of a full tile; input
+positions copied from memory for all tiles."""
 (
     B_Y0, B_Y1, B_X0, B_X1, B_SPLIT, B_STEP_Y, B_STEP_X, B_ROWS, B_WIDTH, B_HELD,
     B_PIXELS, B_READS, B_TILES, B_COLUMNS, B_POSITIONS,
