@@ -14,6 +14,8 @@ from .stopping import Terminated, terminable
 __all__ = ["hand_over", "workers"]
 
 T = TypeVar("T")
+GRACE_S = 10.0
+"""Seconds that a process has to clear up after SIGTERM."""
 
 
 @contextmanager
@@ -24,8 +26,13 @@ def workers(count: int) -> Iterator[ProcessPoolExecutor]:
             yield pool
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            for child in multiprocessing.active_children():
+            children = multiprocessing.active_children()
+            for child in children:
                 child.terminate()
+            for child in children:
+                child.join(GRACE_S)
+                if child.is_alive():  # where SIGTERM came within a callback, whose exceptions Python drops
+                    child.kill()
             raise
 
 

@@ -93,7 +93,8 @@ def test_a_family_whose_cells_are_not_simulated_is_refused() -> None:
         gate_netlist(COUNTER, "counter", "xc7")
 
 
-@pytest.mark.parametrize("broken", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("broken", [False, True])
 def test_a_wrong_look_up_table_is_seen(
     unit_machines: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: bool
 ) -> None:
