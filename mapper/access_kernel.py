@@ -433,8 +433,9 @@ def count_all(
 
 
 # Columns of `prices`, one row a level and operand: bits of a complete value and of a partial sum as they lie
-# in the level; picojoules of a bit read and of a bit written.
-BITS, PARTIAL, READ, WRITE = range(4)
+# in the level; picojoules of a bit read and of a bit written; the level whose ports and energy it is, another
+# one where the outermost level's operand lies on chip.
+BITS, PARTIAL, READ, WRITE, PLACE = range(5)
 
 # Columns of `ports`, one row a level: cycles of a bit read and of a bit written (0: no limit), whether both
 # take turns, whether filling takes turns with use.
@@ -453,7 +454,7 @@ def cost_of(
         macs: products of the layer.
         moves: as `count_all` fills them.
         keep: whether a level holds an operand, shape (levels, 3).
-        prices: shape (levels, 3, 4).
+        prices: shape (levels, 3, 5).
         ports: shape (levels, 4).
         pe: cycles a step, picojoules a product.
         drains: whether results that leave a level cost its read energy.
@@ -478,6 +479,7 @@ def cost_of(
             m = moves[child + 1, x]
             far = prices[parent, x]
             near = prices[child, x] if child >= 0 else far
+            parent = int(far[PLACE])
             if x < 2:
                 down, up, fill, drain = m[VISIT_PARENT] * far[BITS], 0.0, m[VISIT_CHILD] * near[BITS], 0.0
                 s_down, s_up = m[VISIT_SHARE_PARENT] * far[BITS], 0.0

@@ -18,6 +18,9 @@ __all__ = ["Evaluation", "Traffic", "evaluate", "machine_arrays", "nest_arrays"]
 
 Array = NDArray[Any]
 
+_NEVER = 1e9
+"""Bits that a partial sum counts as where it must not go: no nest that has another way sends it there."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
@@ -100,8 +103,8 @@ def machine_arrays(machine: AbstractMachine, problem: Problem) -> MachineArrays:
         ValueError: no PE mode takes the layer's formats.
     """
     n = len(machine.levels)
-    keep = np.array([[x in level.operands for x in OPERANDS] for level in machine.levels], np.int64)
-    prices, ports = np.zeros((n, 3, 4)), np.zeros((n, 4))
+    keep = np.array([[x in machine.held(i) for x in OPERANDS] for i in range(n)], np.int64)
+    prices, ports = np.zeros((n, 3, 5)), np.zeros((n, 4))
     for i, level in enumerate(machine.levels):
         for j, x in enumerate(OPERANDS):
             ratio = 1.0
@@ -112,6 +115,7 @@ def machine_arrays(machine: AbstractMachine, problem: Problem) -> MachineArrays:
                 problem.partial_bits,
                 level.read_pj / level.word_bits,
                 level.write_pj / level.word_bits,
+                i,
             )
         outermost = i == n - 1
         ports[i] = (
@@ -120,6 +124,11 @@ def machine_arrays(machine: AbstractMachine, problem: Problem) -> MachineArrays:
             level.ports == 1,
             level.buffering == "single" and not outermost,
         )
+    for j, x in enumerate(OPERANDS):
+        if machine.home(x) < n - 1:
+            prices[-1, j] = prices[machine.home(x), j]
+            if x == "O" and machine.residence is not None and machine.residence.through_tile:
+                prices[-1, j, 1] = _NEVER  # the tensor has no room for partial sums
     mode = machine.pe_mode(problem)
     density = {"W": problem.weight_density, "I": problem.input_density}
     share = math.prod(density[x] for x in mode.skips) * (problem.imbalance if mode.skips else 1.0)
@@ -208,12 +217,13 @@ def _fill_cycles(machine: AbstractMachine, problem: Problem, nest: LoopNest, a: 
                 continue
             parent = next(p for p in range(child + 1, len(machine.levels)) if a.keep[p, j])
             held, asked = values[child][j], _values_below(problem, nest, machine, child, parent)[j]
+            port = a.ports[int(a.prices[parent, j, kernel.PLACE])]
             if j < 2:
                 down_near += held * a.prices[child, j, 0] * a.ports[child, 1]
-                down_far += asked * a.prices[parent, j, 0] * a.ports[parent, 0]
+                down_far += asked * a.prices[parent, j, 0] * port[0]
             else:
                 up_near += held * a.prices[parent, j, 0] * a.ports[child, 0]
-                up_far += asked * a.prices[parent, j, 0] * a.ports[parent, 1]
+                up_far += asked * a.prices[parent, j, 0] * port[1]
         total += max(down_near, down_far) + max(up_near, up_far)
     return math.ceil(total - 1e-9)
 
@@ -242,6 +252,7 @@ def _traffic(machine: AbstractMachine, moves: Array, keep: Array, bits: Array) -
             if child >= 0 and not keep[child, j]:
                 continue
             parent = next(p for p in range(child + 1, n) if keep[p, j])
+            parent = machine.home(OPERANDS[j]) if parent == n - 1 else parent
             m = moves[child + 1, j]
             values[parent, j, 0] += m[kernel.VISIT_PARENT] - m[kernel.FIRST_PARENT]
             values[parent, j, 2] += m[kernel.VISIT_PARENT] if j == 2 else 0
@@ -251,7 +262,8 @@ def _traffic(machine: AbstractMachine, moves: Array, keep: Array, bits: Array) -
     rows = []
     for i, level in enumerate(machine.levels):
         for j, x in enumerate(OPERANDS):
-            if not keep[i, j]:
+            here = machine.home(x) if i == n - 1 else i
+            if here != i or not (keep[i, j] or machine.home(x) == i):
                 continue
             v, b = values[i, j], bits[i, j] / 8
             row = Traffic(

@@ -12,7 +12,7 @@ from typing import Any
 
 from .problem import DIMS, OPERANDS, Problem
 
-__all__ = ["DATAFLOWS", "AbstractMachine", "Axis", "Level", "PeMode"]
+__all__ = ["DATAFLOWS", "AbstractMachine", "Axis", "Level", "PeMode", "Residence"]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _REDUCED = ("C", "FY", "FX")
@@ -194,6 +194,33 @@ class PeMode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Residence:
+    """Which operands of a layer lie whole in an on-chip level instead of the outermost one.
+
+    Their part of the level is taken off its size. Reads and writes of it cost that level's energy and take
+    its ports. An operand `in_place` has no tile there or further out: what lies below works on the tensor.
+    O `through_tile` has a tile of sums there, from which only complete values go to the tensor.
+    """
+
+    level: str
+    in_place: tuple[str, ...] = ()
+    """I, O; O at the width of partial sums."""
+    through_tile: bool = False
+    """O, at the width of complete values."""
+
+    def __post_init__(self) -> None:
+        if not set(self.in_place) <= {"I", "O"} or len(set(self.in_place)) < len(self.in_place):
+            raise ValueError(f"residence.in_place may name I and O, each once, not {list(self.in_place)}")
+        if self.through_tile and "O" in self.in_place:
+            raise ValueError("residence.in_place names O, so residence.through_tile must be false")
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """Those that lie there."""
+        return (*self.in_place, *(("O",) if self.through_tile else ()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AbstractMachine:
     """A machine without RTL: memory levels from the innermost to DRAM, array axes, PE modes.
 
@@ -216,6 +243,8 @@ class AbstractMachine:
     """A key of `DATAFLOWS`, if the loops of the axes rows and cols follow one."""
     drains_cost: bool = True
     """Whether reading results out of a level on their way up costs its read energy (Timeloop's doesn't)."""
+    residence: Residence | None = None
+    """What a layer of a network finds on chip; a machine by itself has none."""
 
     def __post_init__(self) -> None:
         _check_name("name", self.name)
@@ -262,6 +291,36 @@ class AbstractMachine:
         modes = [mode.name for mode in self.pes]
         if len(set(modes)) != len(modes):
             raise ValueError(f"pes.name must differ, not {modes}")
+        if self.residence is not None:
+            self._check_residence(self.residence)
+
+    def _check_residence(self, residence: Residence) -> None:
+        home = self.level_index(residence.level)
+        level = self.levels[home]
+        if home == len(self.levels) - 1 or not level.shared or not {"I", "O"} <= set(level.operands):
+            raise ValueError(
+                f"residence.level must be an inner level with one size for I and O, not {level.name!r}"
+            )
+        if any(self.level_index(axis.below) > home for axis in self.axes):
+            raise ValueError(
+                f"residence.level must be there once, but an axis lies between {level.name} and DRAM"
+            )
+
+    def held(self, i: int) -> tuple[str, ...]:
+        """Operands of which level i holds tiles: those it serves but those that lie whole in it or inside."""
+        operands, residence = self.levels[i].operands, self.residence
+        if residence is None or i == len(self.levels) - 1 or i < self.level_index(residence.level):
+            return operands
+        gone = set(residence.in_place)
+        if residence.through_tile and i > self.level_index(residence.level):
+            gone.add("O")
+        return tuple(name for name in operands if name not in gone)
+
+    def home(self, operand: str) -> int:
+        """The level where the operand's whole tensor lies: the outermost, or the residence's."""
+        if self.residence is not None and operand in self.residence.operands:
+            return self.level_index(self.residence.level)
+        return len(self.levels) - 1
 
     def level_index(self, name: str) -> int:
         """The place of a level, 0 being the innermost; ValueError names those that there are."""
@@ -298,6 +357,8 @@ class AbstractMachine:
         """Hash of everything that shapes a mapping's figures."""
         tables = dataclasses.asdict(self)
         del tables["name"]
+        if self.residence is None:
+            del tables["residence"]
         return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
@@ -314,7 +375,7 @@ class AbstractMachine:
         tables: dict[str, Any] = {
             f.name: getattr(self, f.name)
             for f in dataclasses.fields(self)
-            if f.name not in ("levels", "axes", "pes", "dataflow")
+            if f.name not in ("levels", "axes", "pes", "dataflow", "residence")
         }
         tables["levels"] = {level.name: row(level) for level in self.levels}
         tables["array"] = {axis.name: row(axis) for axis in self.axes}

@@ -97,11 +97,11 @@ class LoopNest:
 
     def _verify_capacity(self, machine: AbstractMachine, problem: Problem, i: int) -> None:
         level = machine.levels[i]
-        taken = {name: stored_bits(machine, problem, i, name, self.tiles[i]) for name in level.operands}
+        taken = {name: stored_bits(machine, problem, i, name, self.tiles[i]) for name in machine.held(i)}
         if level.shared:
             parts = [("", sum(taken.values()), level.capacity(level.operands[0]))]
         else:
-            parts = [(f" for {name}", taken[name], level.capacity(name)) for name in level.operands]
+            parts = [(f" for {name}", taken[name], level.capacity(name)) for name in taken]
         for what, bits, room in parts:
             if room is not None and bits > room:
                 half = " (half of it, as it is double-buffered)" if level.buffering == "double" else ""
