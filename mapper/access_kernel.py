@@ -21,6 +21,7 @@ __all__ = [
     "FIRST_SHARE_CHILD",
     "FIRST_SHARE_PARENT",
     "MOVES",
+    "PLACE",
     "VISIT_CHILD",
     "VISIT_PARENT",
     "VISIT_SHARE_CHILD",

@@ -47,7 +47,7 @@ def explain(
 
 def _holds(machine: AbstractMachine, problem: Problem, mapping: LoopNest, i: int) -> str:
     level, parts = machine.levels[i], []
-    for x in level.operands:
+    for x in machine.held(i):
         bits, room = stored_bits(machine, problem, i, x, mapping.tiles[i]), level.capacity(x)
         of = "" if room is None or level.shared else f" of {room / 8:,g}"
         parts.append(f"{x} {bits / 8:,g}{of}")

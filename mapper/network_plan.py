@@ -19,6 +19,7 @@ from .problem import Problem
 
 if TYPE_CHECKING:
     from .optimum import Found
+    from .search_cache import SearchCache
 
 __all__ = ["MOST_ALIVE", "FusedPair", "NetworkPlan", "PlannedRun", "PlannedStep", "Totals", "plan_network_on"]
 
@@ -392,6 +393,7 @@ def plan_network_on(
     time_limit_s: float = math.inf,
     layer_limit_s: float = math.inf,
     fuses: bool = True,
+    cache: SearchCache | None = None,
     search: Search | None = None,
 ) -> NetworkPlan:
     """The plan of the least energy, latency or sum of layers' energy-delay products.
@@ -407,7 +409,8 @@ def plan_network_on(
         time_limit_s: seconds for all searches beyond those of layers by themselves.
         layer_limit_s: seconds for one search.
         fuses: whether pairs may be fused.
-        search: a layer's best nest on a machine; `optimum.search` unless given.
+        cache: where certified nests are kept and looked for.
+        search: a layer's best nest on a machine, if it is not to be `optimum.search`.
 
     Raises:
         MappingError: a layer has no legal nest; names the buffer that is short.
@@ -419,7 +422,7 @@ def plan_network_on(
         raise ValueError(f"objective must be one of energy, latency, edp, not {objective!r}")
     started = time.perf_counter()
     costs = LayerCosts(
-        machine, objective, search or _search(objective, layer_limit_s), started + time_limit_s
+        machine, objective, search or _search(objective, layer_limit_s, cache), started + time_limit_s
     )
     planner = _Planner(_Space(machine=machine, graph=graph, fuses=fuses), costs)
     plain = planner.plain()
@@ -437,10 +440,13 @@ def plan_network_on(
     return _result(planner, plain, way, value, min(bound, value), sure, time.perf_counter() - started)
 
 
-def _search(objective: str, limit: float) -> Search:
-    from .optimum import search
+def _search(objective: str, limit: float, cache: SearchCache | None) -> Search:
+    from .search_cache import search_layers
 
-    return lambda machine, problem: search(machine, problem, objective=objective, time_limit_s=limit)
+    def best(machine: AbstractMachine, problem: Problem) -> Found:
+        return search_layers(machine, [problem], objective=objective, time_limit_s=limit, cache=cache)[0]
+
+    return best
 
 
 def _planned(planner: _Planner, edge: _Edge) -> list[PlannedStep]:

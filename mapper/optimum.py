@@ -242,7 +242,8 @@ class _Search:
     def _legal(self, i: int) -> Array:
         """The cells whose tiles fit level i."""
         total = self.coords.shape[0]
-        if i == self.n - 1:
+        held = self.machine.held(i)
+        if i == self.n - 1 or not held:  # a level without tiles has no loops of its own
             return np.array([total - 1], np.int64)
         level, problem = self.machine.levels[i], self.problem
         axes = [
@@ -250,7 +251,7 @@ class _Search:
         ]
         taken: dict[str, Array] = {}
         shape = tuple(self.count)
-        for x in level.operands:
+        for x in held:
             if x == "I":
                 rows = self._window(axes[4], axes[6], 8, 10)
                 columns = self._window(axes[5], axes[7], 9, 11)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..models.jit import njit
-from .access_kernel import MOVES, cost_of, count_all, count_move, fill_extents, tile_sizes
+from .access_kernel import MOVES, PLACE, cost_of, count_all, count_move, fill_extents, tile_sizes
 from .lattice_kernel import FAR, NEAR, STATES, first_share, move_least, visits_least
 
 __all__ = ["BEST", "bound_candidates", "finish_candidates", "prune", "settle_candidates"]
@@ -243,6 +243,7 @@ def settle_candidates(
             seen[x] = row[1]
             if shares:
                 near, far = prices[c, x], prices[parent, x]
+                parent = int(far[PLACE])
                 s_fill, s_down = row[4] * near[0], row[5] * far[0]
                 s_drain = s_up = 0.0
                 if x == _O:

@@ -69,7 +69,7 @@ def random_graph(seed: int) -> LayerGraph:
 
 
 def _layer_cost(machine: AbstractMachine, runs: list, objective: str) -> float:  # type: ignore[type-arg]
-    """Of runs (times, problem, in place, through tile, resident bits) of a layer; inf if one is impossible."""
+    """Of runs (times, problem, in place, through tile, resident bits) of a layer; inf if one is not legal."""
     energy = latency = 0.0
     for times, problem, in_place, through, resident in runs:
         buffer = machine.levels[0]
