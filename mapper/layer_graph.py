@@ -62,9 +62,11 @@ class Step:
 
     name: str
     inputs: tuple[str, ...]
-    """Of a layer the first is operand I; others are matrices that stand for weights."""
+    """Of a layer the first is operand I, unless it is among `weights`."""
     outputs: tuple[str, ...]
     problem: Problem | None = None
+    weights: tuple[str, ...] = ()
+    """Of the inputs, those that stand where weights do: a product of two matrices that both move."""
     rows: Rows | None = None
     """Where a window slides over a picture's rows."""
 
@@ -162,6 +164,7 @@ class _Flow:
                 inputs=tuple(dict.fromkeys(self.root(x) for x in step.inputs)),
                 outputs=tuple(dict.fromkeys(self.root(x) for x in step.outputs)),
                 problem=step.problem,
+                weights=tuple(self.root(x) for x in step.weights),
                 rows=step.rows,
             )
             for step in steps
@@ -210,14 +213,21 @@ def graph_steps(graph: Graph, problems: Sequence[Problem]) -> LayerGraph:
             if problem is None:
                 raise ValueError(f"layer {node.name!r:.80}: no problem of this name is given")
             first = node.inputs[_PRODUCTS.get(node.op, (0, 0))[0]]
+            second = node.inputs[_PRODUCTS[node.op][1]] if node.op in _PRODUCTS else ""
             operands = [first, *(x for x in moving if x != first)] if first in moving else moving
-            if first not in moving:  # weights × inputs: what moves stands where weights do
-                operands = [*moving, *moving]
+            weights = tuple(x for x in moving if x == second)
             flow.widen(operands[0], problem.input_bits)
             flow.widen(made[0], problem.output_bits)
             rows = _rows(graph, node) if node.op in _WINDOWS else None
             steps.append(
-                Step(name=node.name, inputs=tuple(operands), outputs=(made[0],), problem=problem, rows=rows)
+                Step(
+                    name=node.name,
+                    inputs=tuple(operands),
+                    outputs=(made[0],),
+                    problem=problem,
+                    weights=weights,
+                    rows=rows,
+                )
             )
         elif node.op == "Concat":
             for x in moving:

@@ -157,7 +157,7 @@ class _Space:
             return
         self.room = self.machine.levels[level].size_bits or 0
         steps = self.graph.steps
-        weights = {name for step in steps if step.problem is not None for name in step.inputs[1:]}
+        weights = {name for step in steps for name in step.weights}
         free = [
             name
             for name, (first, last) in self.lives.items()

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from ..models.importers.model import Model
     from ..models.network import Network
 
-__all__ = ["Search", "map_abstract", "model_problems", "simulate_abstract"]
+__all__ = ["Search", "map_abstract", "model_problems", "plan_abstract", "simulate_abstract"]
 
 SECONDS = 5.0
 """That a layer's search may take, unless another time is asked for."""
+PLAN_SECONDS = 30.0
+"""That the searches of a network's plan may take beyond those of its layers by themselves."""
 _FEW = 8
 """Different layers."""
 BITS = 8
@@ -128,6 +130,59 @@ def map_abstract(model: Model, machine: AbstractMachine, asked: Search, *, expla
         "objective": asked.objective,
         "formats": words,
         "layers": layers,
+    }
+
+
+def plan_abstract(
+    model: Model, machine: AbstractMachine, problems: list[Problem], found: list[Found], asked: Search
+) -> dict[str, Any]:
+    """What a network gains on the machine when tensors stay on chip and pairs of layers run fused.
+
+    Args:
+        model: with layers that follow from one another.
+        machine: abstract.
+        problems: its layers, as `model_problems` has them.
+        found: their nests by themselves, which are not searched again.
+        asked: the objective and the seconds of a layer's search; all others together have `PLAN_SECONDS`.
+
+    Raises:
+        MappingError, ValueError: see `plan_network_on`.
+    """
+    from ..mapper.layer_graph import graph_steps, network_steps
+    from ..mapper.network_plan import plan_network_on
+    from ..mapper.search_cache import SearchCache, search_layers
+    from ..models.importers.load import OWN
+
+    if model.graph.source == OWN:
+        graph = network_steps(model.cores[0].network, problems)
+    else:
+        graph = graph_steps(model.graph, problems)
+    known = {problem.key(): best for problem, best in zip(problems, found, strict=True)}
+    limit = SECONDS if asked.time_limit_s is None else asked.time_limit_s
+    cache = SearchCache()
+
+    def best(target: AbstractMachine, problem: Problem) -> Found:
+        if target == machine and problem.key() in known:
+            return known[problem.key()]
+        return search_layers(target, [problem], objective=asked.objective, time_limit_s=limit, cache=cache)[0]
+
+    plan = plan_network_on(machine, graph, objective=asked.objective, time_limit_s=PLAN_SECONDS, search=best)
+    return {
+        "kept_in": plan.level,
+        "kept": [{"tensor": name, "bytes": -(-graph.tensors[name].size_bits // 8)} for name in plan.kept],
+        "fused": [dataclasses.asdict(pair) for pair in plan.fused],
+        "memory": dataclasses.asdict(plan.memory) | {"peak_on_chip_bytes": -(-plan.peak_resident_bits // 8)},
+        "planned": {
+            "before": dataclasses.asdict(plan.before) | {"cycles": plan.before.cycles},
+            "after": dataclasses.asdict(plan.total) | {"cycles": plan.total.cycles},
+            "objective_before": plan.before_value,
+            "objective_after": plan.objective_value,
+            "optimal": plan.optimal,
+            "bound": plan.bound,
+            "searches": plan.searches,
+            "seconds": plan.seconds,
+            "fidelity": plan.fidelity,
+        },
     }
 
 
