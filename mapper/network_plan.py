@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .fusion import Strip, fusible, row_problem, strips_of
+from .fusion import fusible
 from .hierarchy import AbstractMachine
-from .layer_graph import LayerGraph, Step
+from .layer_graph import LayerGraph
 from .liveness import MemoryMap, place_tensors
 from .mapping import MappingError
-from .plan_costs import LayerCosts, Moved, Run, Search, keeping_level, moved_cost
+from .plan_costs import LayerCosts, Run, Search, keeping_level
+from .plan_space import PlanEdge, PlanSpace
 from .problem import Problem
 
 if TYPE_CHECKING:
     from .optimum import Found
     from .search_cache import SearchCache
 
-__all__ = ["MOST_ALIVE", "FusedPair", "NetworkPlan", "PlannedRun", "PlannedStep", "Totals", "plan_network_on"]
-
-MOST_ALIVE = 8
-"""Tensors between layers that may live at once for each to be chosen; of more, the shortest-lived are."""
+__all__ = ["FusedPair", "NetworkPlan", "PlannedRun", "PlannedStep", "Totals", "plan_network_on"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,183 +114,13 @@ class NetworkPlan:
     fidelity: str = "modelled"
 
 
-_Layer = tuple[int, tuple[tuple[int, Run], ...]]
-"""A step with products, and (times, run) of it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Edge:
-    """One way to run a step or a fused pair, from one set of kept tensors to the next."""
-
-    first: int
-    after: int
-    """The step that follows."""
-    source: frozenset[str]
-    target: frozenset[str]
-    layers: tuple[_Layer, ...]
-    moves: tuple[tuple[int, Moved], ...]
-    resident_bits: int
-    strip: Strip | None = None
-
-
-@dataclass(slots=True)
-class _Space:
-    """All ways to run a network: edges between (step, kept tensors), grown as they are reached."""
-
-    machine: AbstractMachine
-    graph: LayerGraph
-    fuses: bool
-    room: int = 0
-    lives: dict[str, tuple[int, int]] = field(default_factory=dict)
-    choosable: set[str] = field(default_factory=set)
-    left_out: bool = False
-    grown: dict[tuple[int, frozenset[str]], list[_Edge]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        level = keeping_level(self.machine)
-        self.lives = self.graph.lives()
-        if level is None:
-            return
-        self.room = self.machine.levels[level].size_bits or 0
-        steps = self.graph.steps
-        weights = {name for step in steps for name in step.weights}
-        free = [
-            name
-            for name, (first, last) in self.lives.items()
-            if 0 <= first < last < len(steps)
-            and name not in weights
-            and self.graph.tensors[name].size_bits <= self.room
-        ]
-        alive = [0] * len(steps)
-        for name in sorted(free, key=lambda x: (self.lives[x][1] - self.lives[x][0], x)):
-            first, last = self.lives[name]
-            if max(alive[first : last + 1]) >= MOST_ALIVE:
-                self.left_out = True
-                continue
-            for i in range(first, last + 1):
-                alive[i] += 1
-            self.choosable.add(name)
-
-    def bits(self, names: frozenset[str]) -> int:
-        """Bits of tensors."""
-        return sum(self.graph.tensors[name].size_bits for name in names)
-
-    def edges(self, i: int, kept: frozenset[str]) -> list[_Edge]:
-        """Ways from step i on, with these tensors on chip."""
-        key = (i, kept)
-        if key not in self.grown:
-            self.grown[key] = [*self._single(i, kept), *(self._fused(i, kept) if self.fuses else ())]
-        return self.grown[key]
-
-    def _choices(self, i: int, kept: frozenset[str]) -> Iterator[frozenset[str]]:
-        """Kept tensors while step i runs, for each choice among those that it begins."""
-        new = [x for x in self.graph.steps[i].outputs if x in self.choosable and self.lives[x][0] == i]
-        for n in range(len(new) + 1):
-            for chosen in itertools.combinations(new, n):
-                grown = kept | set(chosen)
-                if self.bits(grown) <= self.room:
-                    yield grown
-
-    def _after(self, i: int, kept: frozenset[str]) -> frozenset[str]:
-        return frozenset(x for x in kept if self.lives[x][1] > i)
-
-    def _single(self, i: int, kept: frozenset[str]) -> Iterator[_Edge]:
-        step = self.graph.steps[i]
-        for grown in self._choices(i, kept):
-            target, bits = self._after(i, grown), self.bits(grown)
-            if step.problem is None:
-                move = self._move(step, grown)
-                yield _Edge(
-                    first=i, after=i + 1, source=kept, target=target, layers=(), moves=((i, move),),
-                    resident_bits=bits,
-                )  # fmt: skip
-                continue
-            for run, taken in self._runs(step, step.problem, grown, bits):
-                yield _Edge(
-                    first=i, after=i + 1, source=kept, target=target, layers=((i, ((1, run),)),), moves=(),
-                    resident_bits=taken,
-                )  # fmt: skip
-
-    def _move(self, step: Step, kept: frozenset[str], between: str = "") -> Moved:
-        reads, writes = {False: 0, True: 0}, {False: 0, True: 0}
-        for names, way in ((step.inputs, reads), (step.outputs, writes)):
-            for name in names:
-                way[name in kept or name == between] += self.graph.tensors[name].size_bits
-        return moved_cost(self.machine, reads, writes)
-
-    def _runs(
-        self, step: Step, problem: Problem, kept: frozenset[str], bits: int, *, inside: bool = False
-    ) -> Iterator[tuple[Run, int]]:
-        """(run, resident bits) of a layer: its operands on chip where kept, results in place or by a tile.
-
-        `inside`: the input is a strip on chip, counted in `bits`.
-        """
-        held = ("I",) if inside or step.inputs[0] in kept else ()
-        if step.outputs[0] not in kept:
-            yield Run(problem=problem, in_place=held, resident_bits=bits), bits
-            return
-        yield from self._results_inside(problem, held, bits, problem)
-
-    def _results_inside(
-        self, problem: Problem, held: tuple[str, ...], bits: int, widest: Problem
-    ) -> Iterator[tuple[Run, int]]:
-        """Runs whose results stay, in `bits` when complete; `widest` has the most of them at once."""
-        values = widest.B * widest.G * widest.K * widest.OY * widest.OX
-        wide = bits + values * max(0, problem.partial_bits - problem.output_bits)
-        if wide <= self.room:
-            yield Run(problem=problem, in_place=(*held, "O"), resident_bits=wide), wide
-        yield Run(problem=problem, in_place=held, through_tile=True, resident_bits=bits), bits
-
-    def _fused(self, i: int, kept: frozenset[str]) -> Iterator[_Edge]:
-        kind = fusible(self.graph, i) if self.room else None
-        if kind is None:
-            return
-        a = self.graph.steps[i]
-        assert a.problem is not None  # `fusible` says so
-        between = self.graph.tensors[a.outputs[0]]
-        row_bits = math.ceil(between.size_bits / between.rows)
-        for grown in self._choices(i + 1, kept):
-            for strip in strips_of(self.graph, i, self.room - self.bits(grown)):
-                bits = self.bits(grown) + strip.held_rows * row_bits
-                held = ("I",) if a.inputs[0] in grown else ()
-                widest = row_problem(a.problem, strip.new_rows)
-                for first, most in self._results_inside(a.problem, held, bits, widest):
-                    strips = tuple(
-                        (times, replace(first, problem=row_problem(a.problem, rows)))
-                        for rows, times in strip.first
-                    )
-                    for layers, moves, taken in self._seconds(i + 1, grown, strip, bits, between.name):
-                        yield _Edge(
-                            first=i,
-                            after=i + 2,
-                            source=kept,
-                            target=self._after(i + 1, grown),
-                            layers=((i, strips), *layers),
-                            moves=moves,
-                            resident_bits=max(most, taken),
-                            strip=strip,
-                        )
-
-    def _seconds(
-        self, i: int, kept: frozenset[str], strip: Strip, bits: int, between: str
-    ) -> Iterator[tuple[tuple[_Layer, ...], tuple[tuple[int, Moved], ...], int]]:
-        """(layers, moves, resident bits) of a pair's second step, whose input is strips on chip."""
-        step = self.graph.steps[i]
-        if step.problem is None:
-            yield (), ((i, self._move(step, kept, between)),), bits
-            return
-        part = row_problem(step.problem, strip.rows)
-        for run, taken in self._runs(step, part, kept, bits, inside=True):
-            yield ((i, ((strip.count, run),)),), (), taken
-
-
 class _Planner:
     """The cheapest way through the space, by what is known of costs so far."""
 
-    def __init__(self, space: _Space, costs: LayerCosts) -> None:
+    def __init__(self, space: PlanSpace, costs: LayerCosts) -> None:
         self.space, self.costs = space, costs
 
-    def value(self, edge: _Edge, *, bound: bool) -> tuple[float, bool]:
+    def value(self, edge: PlanEdge, *, bound: bool) -> tuple[float, bool]:
         """(what an edge costs, whether all its nests are known); else, or with `bound`, at least."""
         total, exact = 0.0, True
         for _, runs in edge.layers:
@@ -321,11 +147,11 @@ class _Planner:
             total += _value(self.costs.objective, move.energy_pj, move.latency_cycles)
         return total, exact
 
-    def shortest(self, *, bound: bool = False, exact: bool = False) -> tuple[float, list[_Edge]]:
+    def shortest(self, *, bound: bool = False, exact: bool = False) -> tuple[float, list[PlanEdge]]:
         """(cost, edges) of the cheapest way; `bound`: by bounds; `exact`: by edges that are known."""
         steps = len(self.space.graph.steps)
         empty: frozenset[str] = frozenset()
-        best: list[dict[frozenset[str], tuple[float, _Edge | None]]] = [{} for _ in range(steps + 1)]
+        best: list[dict[frozenset[str], tuple[float, PlanEdge | None]]] = [{} for _ in range(steps + 1)]
         best[0][empty] = (0.0, None)
         for i in range(steps):
             for kept, (so_far, _) in best[i].items():
@@ -347,7 +173,7 @@ class _Planner:
             at, kept = last.first, last.source
         return total, way[::-1]
 
-    def plain(self) -> list[_Edge]:
+    def plain(self) -> list[PlanEdge]:
         """The way on which nothing is kept or fused; its nests are searched.
 
         Raises:
@@ -365,7 +191,7 @@ class _Planner:
             way.append(edge)
         return way
 
-    def refine(self, edge: _Edge) -> None:
+    def refine(self, edge: PlanEdge) -> None:
         """Nothing; searches runs with all the room that they could have, then with what they do have."""
         for _, runs in edge.layers:
             for _, run in runs:
@@ -424,7 +250,7 @@ def plan_network_on(
     costs = LayerCosts(
         machine, objective, search or _search(objective, layer_limit_s, cache), started + time_limit_s
     )
-    planner = _Planner(_Space(machine=machine, graph=graph, fuses=fuses), costs)
+    planner = _Planner(PlanSpace(machine=machine, graph=graph, fuses=fuses), costs)
     plain = planner.plain()
     while True:
         _, way = planner.shortest()
@@ -449,7 +275,7 @@ def _search(objective: str, limit: float, cache: SearchCache | None) -> Search:
     return best
 
 
-def _planned(planner: _Planner, edge: _Edge) -> list[PlannedStep]:
+def _planned(planner: _Planner, edge: PlanEdge) -> list[PlannedStep]:
     """The steps of an edge, in order."""
     graph, costs = planner.space.graph, planner.costs
     steps = {}
@@ -498,8 +324,8 @@ def _sum(steps: list[PlannedStep]) -> Totals:
 
 def _result(
     planner: _Planner,
-    plain: list[_Edge],
-    way: list[_Edge],
+    plain: list[PlanEdge],
+    way: list[PlanEdge],
     value: float,
     bound: float,
     sure: bool,

@@ -44,6 +44,8 @@ class Search:
     """Of a layer."""
     bits: int | None = None
     """Of weights and activations, instead of the model's own."""
+    planned: bool = False
+    """Whether tensors may stay on chip and pairs of layers run fused."""
 
 
 def model_problems(model: Model, bits: int | None = None) -> tuple[list[Problem], str]:
@@ -130,7 +132,7 @@ def map_abstract(model: Model, machine: AbstractMachine, asked: Search, *, expla
         "objective": asked.objective,
         "formats": words,
         "layers": layers,
-    }
+    } | (plan_abstract(model, machine, problems, found, asked) if asked.planned else {})
 
 
 def plan_abstract(
@@ -212,6 +214,8 @@ def simulate_abstract(
         MappingError: a layer has no legal nest; names the buffer that is short.
         ValueError: see `model_problems`; or an unknown objective.
     """
+    if machine.dataflow and asked.planned:
+        raise ValueError(f"--plan is of machines without array.dataflow; {machine.name} runs layer by layer")
     if machine.dataflow:
         return _simulate_systolic(model, machine, compat=compat or "none", stepped=stepped)
     if compat is not None or stepped:
@@ -241,11 +245,12 @@ def simulate_abstract(
                 "fidelity": value.fidelity,
             }
         )
-    return _modelled(model, machine, layers) | {
+    value = _modelled(model, machine, layers) | {
         "objective": asked.objective,
         "formats": words,
         "searched_seconds": sum(best.seconds for best in found),
     }
+    return value | (plan_abstract(model, machine, problems, found, asked) if asked.planned else {})
 
 
 def _modelled(model: Model, machine: AbstractMachine, layers: list[dict[str, Any]]) -> dict[str, Any]:

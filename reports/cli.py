@@ -56,6 +56,10 @@ Bits = Annotated[
     int | None,
     typer.Option("--bits", min=1, max=64, help="abstract machine: of a value, instead of the model's"),
 ]
+Planned = Annotated[
+    bool,
+    typer.Option("--plan", help="abstract machine: tensors that stay on chip, layers that run fused"),
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout")]
 Out = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="JSON to a file")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="of everything random")]
@@ -225,6 +229,7 @@ def map_verb(
     ] = False,
     time_limit: TimeLimit = None,
     bits: Bits = None,
+    planned: Planned = False,
     as_json: Json = False,
     output: Out = None,
 ) -> None:
@@ -235,12 +240,12 @@ def map_verb(
     if isinstance(target, AbstractMachine):
         from .abstract_runs import Search, map_abstract
 
-        asked = Search(objective=objective, time_limit_s=time_limit, bits=bits)
+        asked = Search(objective=objective, time_limit_s=time_limit, bits=bits, planned=planned)
         value = map_abstract(_model(model), target, asked, explained=explain)
     else:
         from .core_runs import map_model
 
-        _of_abstract(("--time-limit", time_limit), ("--bits", bits))
+        _of_abstract(("--time-limit", time_limit), ("--bits", bits), ("--plan", planned or None))
         value = map_model(_core_model(model), target, _objective(objective), explain=explain)
     _emit(value, as_json, output)
 
@@ -263,6 +268,7 @@ def simulate(
     ] = False,
     time_limit: TimeLimit = None,
     bits: Bits = None,
+    planned: Planned = False,
     as_json: Json = False,
     output: Out = None,
 ) -> None:
@@ -275,7 +281,7 @@ def simulate(
 
         if trace is not None:
             raise ValueError(f"--trace shows the commands of core machines; {target.name} has none")
-        asked = Search(objective=objective, time_limit_s=time_limit, bits=bits)
+        asked = Search(objective=objective, time_limit_s=time_limit, bits=bits, planned=planned)
         value = simulate_abstract(_model(model), target, asked, compat=compat, stepped=stepped)
     else:
         from .core_runs import simulate_model
@@ -286,6 +292,7 @@ def simulate(
             ("--stepped", stepped or None),
             ("--time-limit", time_limit),
             ("--bits", bits),
+            ("--plan", planned or None),
         )
         runs, value = simulate_model(_core_model(model), target, _objective(objective))
         if trace is not None:

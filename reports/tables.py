@@ -241,6 +241,7 @@ def _modelled(value: dict[str, Any], console: Console) -> None:
     unsure = [layer["name"] for layer in value["layers"] if not layer.get("optimal", True)]
     if unsure:
         console.print(f"best found, not certified: {', '.join(unsure)}", soft_wrap=True)
+    _planned(value, console)
 
 
 def _certainty(layer: dict[str, Any]) -> str:
@@ -274,6 +275,47 @@ def _abstract_map(value: dict[str, Any], console: Console) -> None:
             console.print()
             for line in layer["nest"].splitlines():
                 console.print(_plain(line), soft_wrap=True)
+    _planned(value, console)
+
+
+def _planned(value: dict[str, Any], console: Console) -> None:
+    """Nothing; shows what stays on chip, where the result has a plan."""
+    if "planned" not in value:
+        return
+    plan, memory = value["planned"], value["memory"]
+    before, after = plan["before"], plan["after"]
+    console.print()
+    if not value["kept_in"]:
+        console.print("No tensor can stay on chip: no level holds inputs and outputs in one size.")
+    for row in value["kept"]:
+        console.print(
+            _plain(f"stays in {value['kept_in']}: {row['tensor']}, {size(row['bytes'])}"), soft_wrap=True
+        )
+    for pair in value["fused"]:
+        console.print(
+            _plain(
+                f"fused, {pair['kind']}: {pair['first']} and {pair['second']}, {pair['strips']} strips of "
+                f"{pair['rows']} rows"
+            ),
+            soft_wrap=True,
+        )
+    rows = [
+        (
+            name,
+            amount(part["cycles"]),
+            energy(part["energy_pj"]),
+            amount(round(part["dram_read_bytes"])),
+            amount(round(part["dram_write_bytes"])),
+        )
+        for name, part in (("all through DRAM", before), ("as planned", after))
+    ]
+    console.print(_table(("network, moves included", "cycles", "energy", "read", "written"), rows, text=(0,)))
+    sure = "no choice is better" if plan["optimal"] else "the best so far, not certified"
+    console.print(
+        f"Tensors in DRAM take {size(memory['peak_bytes'])} at most ({size(memory['bound_bytes'])} live at "
+        f"once), on chip {size(memory['peak_on_chip_bytes'])}; {sure}; {plan['searches']} searches",
+        soft_wrap=True,
+    )
 
 
 def _worst(stalls: dict[str, int]) -> str:

@@ -72,5 +72,8 @@ def small_search(machine: AbstractMachine, problem: Problem, objective: str = "e
 
 
 def _fits(machine: AbstractMachine, problem: Problem, tile: tuple[int, ...]) -> bool:
-    taken = sum(stored_bits(machine, problem, 0, x, tile) for x in machine.held(0))
-    return taken <= (machine.levels[0].size_bits or 0)
+    level = machine.levels[0]
+    taken = {x: stored_bits(machine, problem, 0, x, tile) for x in machine.held(0)}
+    if level.shared:
+        return sum(taken.values()) <= (level.size_bits or 0)
+    return all(bits <= (level.capacity(x) or 0) for x, bits in taken.items())

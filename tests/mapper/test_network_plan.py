@@ -302,9 +302,7 @@ def test_a_tensor_that_is_wanted_elsewhere_is_not_fused_away() -> None:
 
 
 def test_a_machine_without_a_shared_level_keeps_nothing() -> None:
-    parts = Level(
-        name="parts", operands=OPERANDS, weight_bits=4096, input_bits=8192, output_bits=8192, read_pj=1
-    )
+    parts = Level(name="parts", operands=OPERANDS, weight_bits=4096, input_bits=8192, output_bits=8192)
     machine = replace(buffer_machine(64), levels=(parts, buffer_machine(64).levels[1]))
     assert keeping_level(machine) is None
     plan = _plan(machine, _pair())
