@@ -199,6 +199,7 @@ def test_a_small_graph_computes_what_onnx_runtime_computes(name: str, dtype: typ
         assert strays <= total / 200, f"fused: {fused}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETS)
 def test_a_small_graphs_network_runs_on_the_core(name: str, tmp_path: Path) -> None:
     n = Qdq(7)
