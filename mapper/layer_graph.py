@@ -282,8 +282,10 @@ def network_steps(network: Network, problems: Sequence[Problem]) -> LayerGraph:
         flow.add(layer.output, tensor.shape)
         rows = None
         if isinstance(layer, Conv | MaxPool | AvgPool):
-            weights = network.weights.get(layer.name)
-            kernel = layer.kernel[0] if weights is None else weights.values.shape[2]
+            if isinstance(layer, Conv):
+                kernel = network.weights[layer.name].values.shape[2]
+            else:
+                kernel = layer.kernel[0]
             rows = Rows(
                 outputs=tensor.shape[1],
                 kernel=kernel,

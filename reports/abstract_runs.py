@@ -245,12 +245,12 @@ def simulate_abstract(
                 "fidelity": value.fidelity,
             }
         )
-    value = _modelled(model, machine, layers) | {
+    result = _modelled(model, machine, layers) | {
         "objective": asked.objective,
         "formats": words,
         "searched_seconds": sum(best.seconds for best in found),
     }
-    return value | (plan_abstract(model, machine, problems, found, asked) if asked.planned else {})
+    return result | (plan_abstract(model, machine, problems, found, asked) if asked.planned else {})
 
 
 def _modelled(model: Model, machine: AbstractMachine, layers: list[dict[str, Any]]) -> dict[str, Any]:
