@@ -136,7 +136,7 @@ class _Planner:
                     energy += times * found.evaluation.energy_pj
                     latency += times * found.evaluation.latency_cycles
                 # With Cauchy and Schwarz (Σ nE)(Σ nL) ≥ (Σ n √(E·L))².
-                weight = math.sqrt(least or 0.0) if self.costs.objective == "edp" else (least or 0.0)
+                weight = math.sqrt(least) if self.costs.objective == "edp" else least
                 root += times * weight
             exact &= sure
             if sure and not bound:
@@ -198,7 +198,7 @@ class _Planner:
                 if self.costs.known(run) is not None or self.costs.impossible(run):
                     continue
                 own = self._alone(run)
-                self.costs.search(own if self.costs.least(own) is None else run)
+                self.costs.search(run if self.costs.seen(own) else own)
                 if self.costs.late:
                     return
 

@@ -8,15 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from .evaluation import machine_arrays
 from .hierarchy import AbstractMachine, Residence
-from .loop_nest import stored_bits
+from .loop_nest import stored_bits, tile_values
 from .mapping import MappingError
 from .problem import Problem
 
 if TYPE_CHECKING:
     from .optimum import Found
 
-__all__ = ["LayerCosts", "Moved", "Run", "keeping_level", "moved_cost", "resident_machine"]
+__all__ = ["LayerCosts", "Moved", "Run", "floor_cost", "keeping_level", "moved_cost", "resident_machine"]
 
 Search = Callable[[AbstractMachine, Problem], "Found"]
 
@@ -108,6 +109,26 @@ def moved_cost(machine: AbstractMachine, reads: dict[bool, int], writes: dict[bo
     )
 
 
+def floor_cost(machine: AbstractMachine, run: Run, objective: str) -> float:
+    """What no nest of the run goes below: all products, and each value that lies in DRAM moved once."""
+    problem, dram = run.problem, machine.levels[-1]
+    arrays = machine_arrays(machine, problem)
+    bits = {
+        x: tile_values(problem, x, problem.sizes) * float(arrays.prices[-1, j, 0])
+        for j, x in enumerate("WIO")
+    }
+    read = bits["W"] + (0.0 if "I" in run.in_place else bits["I"])
+    write = 0.0 if run.through_tile or "O" in run.in_place else bits["O"]
+    energy = (
+        problem.macs * float(arrays.pe[1]) + (read * dram.read_pj + write * dram.write_pj) / dram.word_bits
+    )
+    ways = (read / dram.read_bits_per_cycle, write / dram.write_bits_per_cycle)
+    port = sum(ways) if dram.ports == 1 else max(ways)
+    latency = math.ceil(max(problem.macs / machine.pe_count * float(arrays.pe[0]), port) - 1e-9)
+    # A little less, as sums are rounded.
+    return {"energy": energy, "latency": float(latency), "edp": energy * latency}[objective] * (1 - 1e-9)
+
+
 class LayerCosts:
     """Nests of runs, searched when asked for and then known.
 
@@ -121,6 +142,7 @@ class LayerCosts:
         self._search, self._deadline = search, deadline
         self._level = keeping_level(machine)
         self._known: dict[tuple[str, tuple[str, ...], bool], dict[int, Found | None]] = {}
+        self._floors: dict[tuple[str, tuple[str, ...], bool], float] = {}
         self.searches = 0
         self.uncertain = False
         """Whether a run counts as impossible though a nest that was not looked for may exist."""
@@ -128,12 +150,19 @@ class LayerCosts:
     def _family(self, run: Run) -> dict[int, Found | None]:
         return self._known.setdefault((run.problem.key(), run.in_place, run.through_tile), {})
 
-    def least(self, run: Run) -> float | None:
-        """What the run costs at least, by what is known of it with as much room or more; None: nothing is."""
+    def least(self, run: Run) -> float:
+        """What the run costs at least, by what is known of it with as much room or more."""
         rows = [found for bits, found in self._family(run).items() if bits <= run.resident_bits]
-        if not rows:
-            return None
-        return max(math.inf if found is None else _bound(found) for found in rows)
+        if any(found is None for found in rows):
+            return math.inf
+        key = (run.problem.key(), run.in_place, run.through_tile)
+        if key not in self._floors:
+            self._floors[key] = floor_cost(self.machine, run, self.objective)
+        return max([self._floors[key], *(_bound(found) for found in rows if found is not None)])
+
+    def seen(self, run: Run) -> bool:
+        """Whether this very run was searched, or is known to have no legal nest."""
+        return run.resident_bits in self._family(run) or self.impossible(run)
 
     def known(self, run: Run) -> Found | None:
         """The run's nest, if it is known; see `impossible` where it is not."""

@@ -11,7 +11,7 @@ from bitwright.mapper.hierarchy import AbstractMachine, Level, Residence
 from bitwright.mapper.layer_graph import FlowTensor, LayerGraph, Rows, Step
 from bitwright.mapper.mapping import MappingError
 from bitwright.mapper.network_plan import NetworkPlan, plan_network_on
-from bitwright.mapper.plan_costs import keeping_level
+from bitwright.mapper.plan_costs import Run, floor_cost, keeping_level, resident_machine
 from bitwright.mapper.problem import OPERANDS, Problem
 from small_search import SmallFound, buffer_machine, small_search
 
@@ -197,6 +197,26 @@ def test_the_random_networks_keep_spill_and_fuse() -> None:
     assert any(plan.kept for plan in plans)
     assert any(plan.fused for plan in plans)
     assert any(not plan.kept and not plan.fused for plan in plans)
+
+
+@pytest.mark.parametrize("objective", ["energy", "latency", "edp"])
+def test_no_nest_costs_less_than_the_floor(objective: str) -> None:
+    machine = buffer_machine(400)
+    layer = Problem(name="x", K=4, C=2, OY=6, FY=3, stride_y=2, partial_bits=16)
+    ways: list[tuple[tuple[str, ...], bool]] = [
+        ((), False),
+        (("I",), False),
+        (("I", "O"), False),
+        (("I",), True),
+    ]
+    for in_place, through in ways:
+        run = Run(problem=layer, in_place=in_place, through_tile=through, resident_bits=8)
+        found = _best(resident_machine(machine, run), layer, objective)
+        assert found is not None
+        assert 0 < floor_cost(machine, run, objective) <= found.objective_value
+    # By hand: 144 products at 1 pJ; 4·2·3 weights, 2·13 inputs and 4·6 results of 8 bits at 100 pJ a bit.
+    plain = floor_cost(machine, Run(problem=layer), "energy")
+    assert plain == pytest.approx(4 * 2 * 6 * 3 + (24 + 26 + 24) * 800)
 
 
 @pytest.mark.parametrize("seed", range(14))
