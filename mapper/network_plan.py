@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .optimum import Found
     from .search_cache import SearchCache
 
-__all__ = ["FusedPair", "NetworkPlan", "PlannedRun", "PlannedStep", "Totals", "plan_network_on"]
+__all__ = ["FusedPair", "AbstractPlan", "PlannedRun", "PlannedStep", "Totals", "plan_network_on"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ class FusedPair:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkPlan:
+class AbstractPlan:
     """A network's steps on a machine, and what it gains that tensors stay on chip; modelled, not run."""
 
     network: str
@@ -221,7 +221,7 @@ def plan_network_on(
     fuses: bool = True,
     cache: SearchCache | None = None,
     search: Search | None = None,
-) -> NetworkPlan:
+) -> AbstractPlan:
     """The plan of the least energy, latency or sum of layers' energy-delay products.
 
     Whether each tensor between layers stays on chip, and which pairs of layers run strip by strip, is chosen
@@ -330,7 +330,7 @@ def _result(
     bound: float,
     sure: bool,
     seconds: float,
-) -> NetworkPlan:
+) -> AbstractPlan:
     space, graph = planner.space, planner.space.graph
     steps = [step for edge in way for step in _planned(planner, edge)]
     kept = {x for edge in way for x in edge.source | edge.target}
@@ -357,7 +357,7 @@ def _result(
         name: -(-tensor.size_bits // 8) for name, tensor in graph.tensors.items()
         if name not in inside and name in space.lives
     }  # fmt: skip
-    return NetworkPlan(
+    return AbstractPlan(
         network=graph.name,
         machine=space.machine.name,
         objective=planner.costs.objective,

@@ -1,10 +1,14 @@
 """Graphs as layers and the tensors between them."""
 
+import math
+
 import numpy as np
 import pytest
-from bitwright.mapper.layer_graph import FlowTensor, LayerGraph, Rows, Step, graph_steps
-from bitwright.mapper.problem import Problem
+from bitwright.mapper.layer_graph import FlowTensor, LayerGraph, Rows, Step, graph_steps, network_steps
+from bitwright.mapper.problem import Problem, layer_problem
 from bitwright.models.graph import Graph, Node, Value
+from bitwright.models.topology import network_topology
+from bitwright.models.zoo import resnet8_stack
 
 CONV = {"kernel_shape": (3, 3), "strides": (1, 1), "pads": (1, 1, 1, 1), "dilations": (1, 1), "group": 1}
 POOL = {"kernel_shape": (2, 2), "strides": (2, 2), "pads": (0, 0, 0, 0)}
@@ -111,3 +115,21 @@ def test_a_step_that_reads_what_is_not_made_is_refused() -> None:
         LayerGraph(name="n", steps=(Step(name="s", inputs=("b",), outputs=("a",)),), tensors=tensors)
     with pytest.raises(ValueError, match="step 's': its tensor 'c' is not listed"):
         LayerGraph(name="n", steps=(Step(name="s", inputs=(), outputs=("c",)),), tensors=tensors)
+
+
+def test_an_integer_networks_sums_are_no_tensors_and_residuals_stay_alive() -> None:
+    network = resnet8_stack()
+    problems = [layer_problem(layer) for layer in network_topology(network).layers]
+    found = network_steps(network, problems)
+    # One step a convolution, linear layer, pool and sum; requantisations and activations ride along.
+    kinds = ("conv", "linear", "maxpool", "avgpool", "add")
+    assert [s.name for s in found.steps] == [x.name for x in network.layers if x.kind in kinds]
+    made = {x: step.name for step in found.steps for x in step.outputs}
+    shapes = {x.name: network.tensors[x.output].shape for x in network.layers}
+    for tensor, name in made.items():
+        assert found.tensors[tensor].size_bits == 8 * math.prod(shapes[name])
+    lives = found.lives()
+    for i, step in enumerate(found.steps):
+        if step.problem is None and len(step.inputs) == 2:
+            assert all(lives[x][0] < i <= lives[x][1] for x in step.inputs)
+            assert max(i - lives[x][0] for x in step.inputs) > 1

@@ -10,7 +10,7 @@ from bitwright.mapper.fusion import fusible, strips_of
 from bitwright.mapper.hierarchy import AbstractMachine, Level, Residence
 from bitwright.mapper.layer_graph import FlowTensor, LayerGraph, Rows, Step
 from bitwright.mapper.mapping import MappingError
-from bitwright.mapper.network_plan import NetworkPlan, plan_network_on
+from bitwright.mapper.network_plan import AbstractPlan, plan_network_on
 from bitwright.mapper.plan_costs import Run, floor_cost, keeping_level, resident_machine
 from bitwright.mapper.problem import OPERANDS, Problem
 from small_search import SmallFound, buffer_machine, small_search
@@ -38,7 +38,7 @@ def _search(objective: str):  # type: ignore[no-untyped-def]
     return search
 
 
-def _plan(machine: AbstractMachine, graph: LayerGraph, objective: str = "energy", **given) -> NetworkPlan:  # type: ignore[no-untyped-def]
+def _plan(machine: AbstractMachine, graph: LayerGraph, objective: str = "energy", **given) -> AbstractPlan:  # type: ignore[no-untyped-def]
     return plan_network_on(machine, graph, objective=objective, search=_search(objective), **given)
 
 

@@ -159,3 +159,24 @@ def test_a_damaged_network_file_is_named(capsys: pytest.CaptureFixture[str], tmp
     assert code == 2
     assert str(path) in err
     assert err.count("\n") == 1
+
+
+def test_a_plan_keeps_small_tensors_on_chip(capsys: pytest.CaptureFixture[str]) -> None:
+    # LeNet-300-100: 300 and 100 values of a byte between its layers, each written and read once.
+    code, out, _ = run(
+        capsys, "map", "zoo:lenet300", "--machine", "tpu-like", "--objective", "energy", "--plan", "--json"
+    )
+    assert code == 0
+    value = json.loads(out)
+    assert [row["bytes"] for row in value["kept"]] == [300, 100]
+    before, after = value["planned"]["before"], value["planned"]["after"]
+    assert before["dram_read_bytes"] - after["dram_read_bytes"] == 400
+    assert before["dram_write_bytes"] - after["dram_write_bytes"] == 400
+    assert value["planned"]["optimal"]
+    assert value["memory"]["peak_bytes"] == 832  # 784 bytes to a multiple of 64; the 10 results come when they are dead
+
+
+def test_a_core_machine_takes_no_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "map", "zoo:lenet5", "--machine", "core-small", "--plan")
+    assert code == 2
+    assert "--plan is of abstract machines: leave it out for a core" in err
