@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .optimum import Found
     from .search_cache import SearchCache
 
-__all__ = ["FusedPair", "AbstractPlan", "PlannedRun", "PlannedStep", "Totals", "plan_network_on"]
+__all__ = ["AbstractPlan", "FusedPair", "PlannedRun", "PlannedStep", "Totals", "plan_network_on"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

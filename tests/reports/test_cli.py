@@ -173,7 +173,7 @@ def test_a_plan_keeps_small_tensors_on_chip(capsys: pytest.CaptureFixture[str]) 
     assert before["dram_read_bytes"] - after["dram_read_bytes"] == 400
     assert before["dram_write_bytes"] - after["dram_write_bytes"] == 400
     assert value["planned"]["optimal"]
-    assert value["memory"]["peak_bytes"] == 832  # 784 bytes to a multiple of 64; the 10 results come when they are dead
+    assert value["memory"]["peak_bytes"] == 832  # of 784, to a multiple of 64; dead before the results come
 
 
 def test_a_core_machine_takes_no_plan(capsys: pytest.CaptureFixture[str]) -> None:
