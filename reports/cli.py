@@ -50,7 +50,7 @@ ObjectiveName = Annotated[
 ]
 TimeLimit = Annotated[
     float | None,
-    typer.Option("--time-limit", metavar="S", help="abstract machine: seconds a layer's search; default 5"),
+    typer.Option("--time-limit", metavar="S", help="abstract machine: seconds for a layer; default 5"),
 ]
 Bits = Annotated[
     int | None,
