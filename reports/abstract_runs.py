@@ -47,6 +47,11 @@ class Search:
     planned: bool = False
     """Whether tensors may stay on chip and pairs of layers run fused."""
 
+    @property
+    def seconds(self) -> float:
+        """That the search of a layer may take."""
+        return SECONDS if self.time_limit_s is None else self.time_limit_s
+
 
 def model_problems(model: Model, bits: int | None = None) -> tuple[list[Problem], str]:
     """A model's layers as problems, and in words where their bits are from.
@@ -94,14 +99,13 @@ def _searched(machine: AbstractMachine, problems: list[Problem], asked: Search) 
 
     # The kernels are compiled, or read, before the clock of the first layer starts.
     search(machine, Problem(name="first", K=2, C=2), objective=asked.objective)
-    limit = SECONDS if asked.time_limit_s is None else asked.time_limit_s
     # Processes take a second to start: a few layers are done sooner by one.
     workers = os.cpu_count() or 1 if len({problem.key() for problem in problems}) > _FEW else 1
     return search_layers(
         machine,
         problems,
         objective=asked.objective,
-        time_limit_s=limit,
+        time_limit_s=asked.seconds,
         workers=workers,
         cache=SearchCache(),
     )
@@ -160,13 +164,14 @@ def plan_abstract(
     else:
         graph = graph_steps(model.graph, problems)
     known = {problem.key(): best for problem, best in zip(problems, found, strict=True)}
-    limit = SECONDS if asked.time_limit_s is None else asked.time_limit_s
     cache = SearchCache()
 
     def best(target: AbstractMachine, problem: Problem) -> Found:
         if target == machine and problem.key() in known:
             return known[problem.key()]
-        return search_layers(target, [problem], objective=asked.objective, time_limit_s=limit, cache=cache)[0]
+        return search_layers(
+            target, [problem], objective=asked.objective, time_limit_s=asked.seconds, cache=cache
+        )[0]
 
     plan = plan_network_on(machine, graph, objective=asked.objective, time_limit_s=PLAN_SECONDS, search=best)
     return {
@@ -188,14 +193,18 @@ def plan_abstract(
     }
 
 
+def _certainty(best: Found) -> dict[str, Any]:
+    """Whether a nest is the best, and how far from it it may be; JSON has no infinity."""
+    return {"optimal": best.optimal, "gap": best.gap if math.isfinite(best.gap) else None}
+
+
 def _layer_row(best: Found) -> dict[str, Any]:
     return {
         "name": best.evaluation.layer,
         "objective_value": best.objective_value,
         "evaluated": best.evaluated,
         "partial": best.partial,
-        "optimal": best.optimal,
-        "gap": best.gap if math.isfinite(best.gap) else None,
+        **_certainty(best),
         "seconds": best.seconds,
         "cycles": best.evaluation.latency_cycles,
         "energy_pj": best.evaluation.energy_pj,
@@ -240,8 +249,7 @@ def simulate_abstract(
                 "dram_read_bytes": sum(row.read_bytes + row.drain_bytes for row in moved),
                 "dram_write_bytes": sum(row.update_bytes + row.fill_bytes for row in moved),
                 "traffic": [dataclasses.asdict(row) for row in value.traffic],
-                "optimal": best.optimal,
-                "gap": best.gap if math.isfinite(best.gap) else None,
+                **_certainty(best),
                 "fidelity": value.fidelity,
             }
         )

@@ -176,13 +176,19 @@ def _map(value: dict[str, Any], console: Console) -> None:
     )  # fmt: skip
 
 
-def _simulate(value: dict[str, Any], console: Console) -> None:
+def _run_line(value: dict[str, Any]) -> str:
+    """What a simulated run came to, with or without a program."""
     total = value["total"]
-    console.print(
+    return (
         f"{value['network']} on {value['machine']} ({value['fidelity']}): "
         f"{amount(total['cycles'])} cycles = {seconds(total['cycles'] / value['clock_hz'])} at "
         f"{value['clock_hz'] / 1e6:g} MHz, utilization {percent(total['utilization'])}"
     )
+
+
+def _simulate(value: dict[str, Any], console: Console) -> None:
+    total = value["total"]
+    console.print(_run_line(value))
     console.print(
         f"DRAM {amount(total['dram_read_bytes'])} bytes read, "
         f"{amount(total['dram_write_bytes'])} written; event energy {energy(total['energy_pj'])} "
@@ -210,11 +216,7 @@ def _simulate(value: dict[str, Any], console: Console) -> None:
 
 def _modelled(value: dict[str, Any], console: Console) -> None:
     total = value["total"]
-    console.print(
-        f"{value['network']} on {value['machine']} ({value['fidelity']}): "
-        f"{amount(total['cycles'])} cycles = {seconds(total['cycles'] / value['clock_hz'])} at "
-        f"{value['clock_hz'] / 1e6:g} MHz, utilization {percent(total['utilization'])}"
-    )
+    console.print(_run_line(value))
     console.print(
         f"DRAM {amount(round(total['dram_read_bytes']))} bytes read, "
         f"{amount(round(total['dram_write_bytes']))} written; {value['energy_title']} "
