@@ -15,11 +15,12 @@ __all__ = ["CommandQueue"]
 
 
 class CommandQueue(Component):
-    """Commands in order; one handed over at t is at the head from t + 1, one a cycle.
+    """Commands in order; one handed over at t is at the head from t + 1, one a cycle; the head is a register.
 
     A command is written as its beats come, and belongs to the queue once it is handed over. So one memory is
     both the unit's queue and its part of the fetch FIFO: it holds `queues.commands` and
-    `queues.fetch_commands`, of each the bits that the unit looks at.
+    `queues.fetch_commands`, of each the bits that the unit looks at. And as a command lies there before it is
+    handed over, it can be read in that cycle: units decide by a register, not by what a memory reads.
 
     Ports:
         clear: no command, neither in the queue nor written.
@@ -53,9 +54,10 @@ class CommandQueue(Component):
         m = Module()
         queues, bits = self.machine.queues, self.machine.bus.data_bits
         depth = queues.commands + queues.fetch_commands
-        first, end = Signal(range(depth)), Signal(range(depth))
+        # What comes to the head next: without one it is read in each cycle, so that it is there when pushed.
+        following, end = Signal(range(depth)), Signal(range(depth))
         held = Signal(range(queues.commands + 1))
-        leaves = Signal()
+        leaves, comes = Signal(), Signal()
 
         word = [Const(0, 1)] * COMMAND_BITS
         used = used_places(self.unit, self.machine)
@@ -69,10 +71,13 @@ class CommandQueue(Component):
                 write.en.eq(self.write & (self.beat == beat)),
                 write.addr.eq(end),
                 write.data.eq(Cat(self.data[place % bits] for place in places)),
-                read.addr.eq(first),
+                read.addr.eq(following),
             ]
+            kept = Signal(len(places), name=f"head_{beat}", reset_less=True)
+            with m.If(leaves | self.empty):
+                m.d.sync += kept.eq(read.data)
             for number, place in enumerate(places):
-                word[place] = read.data[number]
+                word[place] = kept[number]
 
         m.d.comb += [
             self.empty.eq(held == 0),
@@ -80,11 +85,12 @@ class CommandQueue(Component):
             self.head.valid.eq(~self.empty & ~self.drop),
             self.head.payload.eq(Cat(word)),
             leaves.eq(~self.empty & (self.head.ready | self.drop)),
+            comes.eq(Mux(self.empty, self.push, leaves & ((held != 1) | self.push))),
         ]
         m.d.sync += held.eq(held + self.push - leaves)
-        for pointer, moves in ((first, leaves), (end, self.write & (self.beat == self.beats - 1))):
+        for pointer, moves in ((following, comes), (end, self.write & (self.beat == self.beats - 1))):
             with m.If(moves):
                 m.d.sync += pointer.eq(Mux(pointer == depth - 1, 0, pointer + 1))
         with m.If(self.clear):
-            m.d.sync += [first.eq(0), end.eq(0)]
+            m.d.sync += [following.eq(0), end.eq(0)]
         return m
