@@ -1,1 +1,1 @@
-"""Compressors: a trained float graph in, an integer network with encoded weights out, by passes of a recipe."""
+"""Compressors: from a trained float graph to an integer network with encoded weights, by passes."""

@@ -6,7 +6,7 @@
 | arrays `x_train`, `y_train`, `x_test`, `y_test` of whole numbers | an `.npz` file |
 | MNIST's own files, plain or gzipped | a folder with `train-images-idx3-ubyte` and its three companions |
 | CIFAR-10's binary files | a folder with `data_batch_1.bin` … and `test_batch.bin` |
-| spoken digits: `x` (N, samples) int16, `y`, `index` | an `.npz` file; takes with `index` below 5 are the test part |
+| spoken digits: `x` (N, samples) int16, `y`, `index` | an `.npz` file; an `index` below 5 is a test take |
 
 Nothing is unpickled: CIFAR's Python version is refused.
 """
@@ -153,7 +153,7 @@ def load_dataset(spec: str, options: DataOptions | None = None, *, seed: int = 0
             return _split(path.name, _cifar_folder(path), options, seed)
         if (path / "data_batch_1").is_file():
             raise ValueError(
-                f"{path}: CIFAR's Python version holds pickled objects, which aren't read: take the binary version"
+                f"{path}: CIFAR's Python version is pickled, which isn't read: take the binary version"
             )
         raise ValueError(f"{path}: holds neither {_IDX[0]} (MNIST) nor data_batch_1.bin (CIFAR-10)")
     if path.suffix != ".npz":

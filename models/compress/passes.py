@@ -27,7 +27,7 @@ PASSES: Mapping[str, str] = types.MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pass:
-    """A step of a recipe; its fields are what a recipe's table may hold, with defaults for what may be left out.
+    """A step of a recipe; its fields are the keys of a recipe's table.
 
     `layers` selects by names with * and ?, or by the words all, conv, linear, first, last, hidden (neither
     first nor last); what starts with ! is taken out again.
@@ -72,7 +72,7 @@ def select_layers(model: TrainableGraph, selectors: tuple[str, ...], where: str)
     layers = model.layers
     ends = {layers[0].name, layers[-1].name} if layers else set()
     words = {
-        "all": set(layer.name for layer in layers),
+        "all": {layer.name for layer in layers},
         "conv": {layer.name for layer in layers if layer.op == "Conv"},
         "linear": {layer.name for layer in layers if layer.op == "Gemm"},
         "first": {layer.name for layer in layers[:1]},
@@ -114,7 +114,8 @@ def make_pass(table: Mapping[str, Any], where: str, training: TrainingOptions) -
     module, _, name = PASSES[str(kind)].partition(":")
     found: type[Pass] = getattr(importlib.import_module(f".{module}", __package__), name)
     rest = {key: value for key, value in table.items() if key != "kind"}
-    return from_table(found, rest, where, training)
+    made: Pass = from_table(found, rest, where, training)
+    return made
 
 
 def from_table(
@@ -161,7 +162,7 @@ def _converted(value: Any, hint: Any, path: str) -> Any:
     if origin is tuple:
         items = value if isinstance(value, list | tuple) else [value]
         return tuple(_converted(item, parts[0], f"{path}[{i}]") for i, item in enumerate(items))
-    if origin in (dict, Mapping) or origin is not None and issubclass(origin, Mapping):
+    if origin is not None and issubclass(origin, Mapping):
         if not isinstance(value, Mapping):
             raise ValueError(f"{path} must be a table, not {value!r:.40}")
         return {str(key): _converted(item, parts[1], f"{path}.{key}") for key, item in value.items()}

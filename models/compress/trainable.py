@@ -115,7 +115,7 @@ class TrainableGraph(nn.Module):
     def transform(self, name: str) -> nn.Module | None:
         """The transform of the layer `name`, or None."""
         key = _key(name)
-        return self.transforms[key] if key in self.transforms else None
+        return self.transforms[key] if key in self.transforms else None  # noqa: SIM401 - no mapping
 
     def effective_weight(self, name: str) -> Tensor:
         """The weights that the layer `name` computes with: after its transform."""
@@ -152,10 +152,8 @@ class TrainableGraph(nn.Module):
         constants: dict[str, NDArray[Any]] = {}
         with torch.no_grad():
             for name, array in self.graph.constants.items():
-                if name in effective:
-                    value = self.effective_weight(effective[name])
-                else:
-                    value = self._value(name)
+                layer = effective.get(name)
+                value = self._value(name) if layer is None else self.effective_weight(layer)
                 constants[name] = value.detach().cpu().numpy().astype(array.dtype).copy()
         return replace(self.graph, constants=constants)
 
@@ -175,7 +173,7 @@ class TrainableGraph(nn.Module):
         for node in self.graph.nodes:
             if node is last and node.op == "Softmax" and node.outputs[0] == output:
                 return known[node.inputs[0]]
-            operands = []
+            operands: list[Tensor | None] = []
             for name in node.inputs:
                 if not name:
                     operands.append(None)
@@ -290,6 +288,11 @@ def _average_pool(node: Node, x: _Operands, training: bool) -> Tensor:
     )
 
 
+def _global_average_pool(node: Node, x: _Operands, training: bool) -> Tensor:
+    mean: Tensor = x[0].mean(dim=(2, 3), keepdim=True)
+    return mean
+
+
 def _flatten(node: Node, x: _Operands, training: bool) -> Tensor:
     if integer(node, "axis", 1) != 1:
         raise ValueError(f"layer {node.name}: a Flatten must have axis 1 to be trained")
@@ -358,7 +361,7 @@ _OPERATORS: Mapping[str, Callable[[Node, _Operands, bool], Tensor]] = {
     "Dropout": _dropout,
     "Flatten": _flatten,
     "Gemm": _gemm,
-    "GlobalAveragePool": lambda node, x, training: x[0].mean(dim=(2, 3), keepdim=True),
+    "GlobalAveragePool": _global_average_pool,
     "Identity": lambda node, x, training: x[0],
     "LRN": lambda node, x, training: functional.local_response_norm(
         x[0],

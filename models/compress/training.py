@@ -144,8 +144,8 @@ def fit(
                 if not math.isfinite(value):
                     model.eval()
                     raise DivergedError(
-                        f"training diverges: the loss is {value} at step {step + 1} of {steps}; lower the rate "
-                        f"below {options.rate:g}"
+                        f"training diverges: the loss is {value} at step {step + 1} of {steps}; lower the "
+                        f"rate below {options.rate:g}"
                     )
                 whole.backward()  # type: ignore[no-untyped-call]
                 hooks.after_backward(step)

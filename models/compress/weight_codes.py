@@ -79,7 +79,7 @@ class CodebookCode:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TwoScaleCode:
-    """−1, 0 and 1, where 1 is worth `positive` and −1 `negative`: trained ternary quantisation (Zhu et al. 2017)."""
+    """−1, 0 and 1, where 1 is worth `positive` and −1 `negative` (Zhu et al. 2017, TTQ)."""
 
     kind: ClassVar[str] = "two-scale"
     signs: _Array
