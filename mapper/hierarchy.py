@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .problem import DIMS, OPERANDS, Problem
+from .queues import Queues
 
 __all__ = ["DATAFLOWS", "AbstractMachine", "Axis", "Level", "PeMode", "Residence"]
 
@@ -22,9 +23,10 @@ DATAFLOWS: dict[str, dict[str, tuple[str, ...]]] = {
     "os": {"rows": ("OY", "OX", "B"), "cols": ("K",)},
     "ws": {"rows": ("C", "FY", "FX"), "cols": ("K",)},
     "is": {"rows": ("C", "FY", "FX"), "cols": ("OY", "OX", "B")},
+    "mvu": {"simd": ("C", "FY", "FX"), "pe": ("K",)},
 }
-"""By `array.dataflow`: which loops lie on the axes `rows` and `cols`. What stays in place (output, weight,
-input) is what neither axis' outer loop changes."""
+"""By `array.dataflow`: which loops lie on which axes. On a systolic array what stays in place (output, weight,
+input) is what neither axis' outer loop changes; `mvu` is a matrix-vector unit a layer, a pipeline of them."""
 
 
 def _check_name(path: str, name: str) -> None:
@@ -240,7 +242,9 @@ class AbstractMachine:
     dram_part: str = ""
     """Row of the energy table that the outermost level's energies are from, if they are."""
     dataflow: str = ""
-    """A key of `DATAFLOWS`, if the loops of the axes rows and cols follow one."""
+    """A key of `DATAFLOWS`, if the loops of its axes follow one."""
+    queues: Queues | None = None
+    """Where fully connected layers run entry by entry of an encoded matrix; over its one axis, of K."""
     drains_cost: bool = True
     """Whether reading results out of a level on their way up costs its read energy (Timeloop's doesn't)."""
     residence: Residence | None = None
@@ -293,6 +297,13 @@ class AbstractMachine:
             raise ValueError(f"pes.name must differ, not {modes}")
         if self.residence is not None:
             self._check_residence(self.residence)
+        if self.queues is not None and (len(self.axes) != 1 or self.axes[0].loops != ("K",)):
+            raise ValueError(
+                "queues stand before PEs that share the rows of a matrix: array must have one axis, of loops "
+                f'["K"], not {[(axis.name, list(axis.loops)) for axis in self.axes]}'
+            )
+        if self.queues is not None and self.dataflow:
+            raise ValueError(f"queues and array.dataflow ({self.dataflow}) exclude each other: leave one out")
 
     def _check_residence(self, residence: Residence) -> None:
         home = self.level_index(residence.level)
@@ -357,8 +368,9 @@ class AbstractMachine:
         """Hash of everything that shapes a mapping's figures."""
         tables = dataclasses.asdict(self)
         del tables["name"]
-        if self.residence is None:
-            del tables["residence"]
+        for key in ("residence", "queues"):
+            if tables[key] is None:
+                del tables[key]
         return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
@@ -375,8 +387,10 @@ class AbstractMachine:
         tables: dict[str, Any] = {
             f.name: getattr(self, f.name)
             for f in dataclasses.fields(self)
-            if f.name not in ("levels", "axes", "pes", "dataflow", "residence")
+            if f.name not in ("levels", "axes", "pes", "dataflow", "residence", "queues")
         }
+        if self.queues is not None:
+            tables["queues"] = dataclasses.asdict(self.queues)
         tables["levels"] = {level.name: row(level) for level in self.levels}
         tables["array"] = {axis.name: row(axis) for axis in self.axes}
         if self.dataflow:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, get_args, get_type_hints
 
 from .hierarchy import DATAFLOWS, AbstractMachine, Axis, Level, PeMode
+from .queues import Queues
 
 __all__ = ["build_abstract"]
 
@@ -19,14 +20,20 @@ def build_abstract(tables: Mapping[str, Any]) -> AbstractMachine:
     """The abstract machine of a file's tables.
 
     `levels`, `array` and `pes` are tables of tables by name: levels from the innermost to DRAM, the axes of
-    `array`, PE modes. `array.dataflow` (os, ws, is) gives the axes rows and cols their loops.
+    `array`, PE modes. `array.dataflow` (os, ws, is; mvu) gives its axes their loops.
 
     Raises:
         ValueError: an unknown, missing or wrong key; names its path.
     """
     hints = get_type_hints(AbstractMachine)
-    plain = {f.name for f in dataclasses.fields(AbstractMachine)} - {"levels", "axes", "pes", _DATAFLOW}
-    allowed = sorted(plain | {"levels", "array", "pes"})
+    plain = {f.name for f in dataclasses.fields(AbstractMachine)} - {
+        "levels",
+        "axes",
+        "pes",
+        "queues",
+        _DATAFLOW,
+    }
+    allowed = sorted(plain | {"levels", "array", "pes", "queues"})
     for key in tables:
         if key not in allowed:
             raise ValueError(f"unknown key {key}; allowed: {', '.join(allowed)}")
@@ -40,6 +47,8 @@ def build_abstract(tables: Mapping[str, Any]) -> AbstractMachine:
     if "pes" in tables:
         modes = _table("pes", tables["pes"])
         values["pes"] = tuple(_part(PeMode, "pes", name, row) for name, row in modes.items())
+    if "queues" in tables:
+        values["queues"] = Queues(**_fields(Queues, "queues", tables["queues"]))
     return AbstractMachine(axes=axes, dataflow=dataflow, **values)
 
 
@@ -54,7 +63,9 @@ def _axes(array: Mapping[str, Any]) -> tuple[str, tuple[Axis, ...]]:
         loops = DATAFLOWS[dataflow]
         for name in loops:
             if name not in rows:
-                raise ValueError(f"array.dataflow gives loops to rows and cols; array.{name} is missing")
+                raise ValueError(
+                    f"array.dataflow = {dataflow!r} gives loops to {' and '.join(loops)}; array.{name} is missing"
+                )
     axes = []
     for name, row in rows.items():
         given = {**_table(f"array.{name}", row)}
@@ -72,17 +83,21 @@ def _table(path: str, value: Any) -> Mapping[str, Any]:
 
 def _part(cls: type, prefix: str, name: str, row: Any) -> Any:
     """A level, axis or mode of its table."""
-    table = _table(f"{prefix}.{name}", row)
+    return cls(name=name, **_fields(cls, f"{prefix}.{name}", row))
+
+
+def _fields(cls: type, path: str, row: Any) -> dict[str, Any]:
+    """A table's values by the fields of its class, but `name`."""
+    table = _table(path, row)
     hints = get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.name != "name"}
     for key in table:
         if key not in fields:
-            raise ValueError(f"unknown key {prefix}.{name}.{key}; allowed: {', '.join(sorted(fields))}")
+            raise ValueError(f"unknown key {path}.{key}; allowed: {', '.join(sorted(fields))}")
     for key, field in fields.items():
         if field.default is dataclasses.MISSING and key not in table:
-            raise ValueError(f"missing key {prefix}.{name}.{key}")
-    values = {key: _value(f"{prefix}.{name}.{key}", hints[key], value) for key, value in table.items()}
-    return cls(name=name, **values)
+            raise ValueError(f"missing key {path}.{key}")
+    return {key: _value(f"{path}.{key}", hints[key], value) for key, value in table.items()}
 
 
 def _value(path: str, kind: Any, value: Any) -> Any:

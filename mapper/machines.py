@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from .hierarchy import AbstractMachine
+from .hierarchy import DATAFLOWS, AbstractMachine
 from .hierarchy_file import build_abstract
 from .machine import Machine, build_machine, parse_tables, preset_names, read_setting, read_text
 
@@ -69,7 +69,7 @@ def override_any(machine: AbstractMachine, settings: list[str]) -> AbstractMachi
                 raise ValueError(f"--set: {path!r} is a table; it has {', '.join(table[key])}")
             table, key = table[key], "size"
         table[key] = value
-    if tables["array"].get("dataflow"):
-        for name in ("rows", "cols"):
+    for name in DATAFLOWS.get(tables["array"].get("dataflow", ""), ()):
+        if isinstance(tables["array"].get(name), dict):
             tables["array"][name].pop("loops", None)
     return build_abstract(tables)

@@ -2,11 +2,13 @@
 
 Numba's default cache lies beside the source; left behind after an uninstall it hides the package's
 own `__init__` files. So the cache goes to the user's cache folder, and where that cannot be written
-kernels are compiled anew in each process.
+kernels are compiled anew in each process. The first kernel of each room that has to be compiled is told to this
+module's logger, at level INFO, before it is; the command line shows that.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -42,7 +44,40 @@ _CACHED = _prepare()
 
 import numba  # noqa: E402  (reads its environment when first imported)
 
+from numba.core import event  # noqa: E402
+
 numba.config.reload_config()  # type: ignore[no-untyped-call]
+
+_ROOMS = {"mapper": "search kernels", "sim": "cycle kernels"}
+"""What the kernels of a room are called."""
+
+
+class _Announcer(event.Listener):  # type: ignore[misc]
+    """Tells of the first kernel of each room that isn't in the cache."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def on_start(self, event: Any) -> None:
+        """Nothing; logs a line, once a room."""
+        parts = event.data["dispatcher"].py_func.__module__.split(".")
+        room = parts[1] if parts[0] == "bitwright" and len(parts) > 1 else ""
+        if not room or room in self._told:
+            return
+        self._told.add(room)
+        name = _ROOMS.get(room, f"kernels of {room}")
+        how = (
+            "once on this machine: about half a minute"
+            if _CACHED
+            else f"in every run, since {cache_folder()} can't be written: about half a minute"
+        )
+        logging.getLogger(__name__).info("compiling the %s, %s", name, how)
+
+    def on_end(self, event: Any) -> None:
+        """Nothing."""
+
+
+event.register("numba:compile", _Announcer())
 
 
 def njit(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:

@@ -469,8 +469,10 @@ def _complain(message: str) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The exit code of one command line; `arguments` are the process's own by default."""
+    from .progress import show_compilation
     from .stopping import Terminated, terminable
 
+    show_compilation()
     given = sys.argv[1:] if arguments is None else arguments
     with contextlib.ExitStack() as stack:
         for name in ("stdout", "stderr"):  # closed by whoever started us

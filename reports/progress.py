@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["Phases", "say"]
+__all__ = ["Phases", "say", "show_compilation"]
 
 
 def say(line: str) -> None:
     """Nothing; writes one line of progress to stderr."""
     sys.stderr.write(f"  {line}\n")
     sys.stderr.flush()
+
+
+class _Said(logging.Handler):
+    """Writes what the library tells as lines of progress."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Nothing; writes the record's line to stderr."""
+        say(record.getMessage())
+
+
+def show_compilation() -> None:
+    """Nothing; from now on kernels that are compiled for the first time are announced on stderr."""
+    logger = logging.getLogger("bitwright.models.jit")
+    if not any(isinstance(handler, _Said) for handler in logger.handlers):
+        logger.addHandler(_Said())
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
 
 
 class Phases:
