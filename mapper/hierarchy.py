@@ -25,8 +25,8 @@ DATAFLOWS: dict[str, dict[str, tuple[str, ...]]] = {
     "is": {"rows": ("C", "FY", "FX"), "cols": ("OY", "OX", "B")},
     "mvu": {"simd": ("C", "FY", "FX"), "pe": ("K",)},
 }
-"""By `array.dataflow`: which loops lie on which axes. On a systolic array what stays in place (output, weight,
-input) is what neither axis' outer loop changes; `mvu` is a matrix-vector unit a layer, a pipeline of them."""
+"""By `array.dataflow`: which loops lie on which axes. On a systolic array what stays in place (output,
+weight, input) is what neither axis' outer loop changes; `mvu` is a matrix-vector unit a layer, in a row."""
 
 
 def _check_name(path: str, name: str) -> None:

@@ -64,7 +64,8 @@ def _axes(array: Mapping[str, Any]) -> tuple[str, tuple[Axis, ...]]:
         for name in loops:
             if name not in rows:
                 raise ValueError(
-                    f"array.dataflow = {dataflow!r} gives loops to {' and '.join(loops)}; array.{name} is missing"
+                    f"array.dataflow = {dataflow!r} gives loops to {' and '.join(loops)}; array.{name} is "
+                    "missing"
                 )
     axes = []
     for name, row in rows.items():

@@ -2,8 +2,8 @@
 
 Numba's default cache lies beside the source; left behind after an uninstall it hides the package's
 own `__init__` files. So the cache goes to the user's cache folder, and where that cannot be written
-kernels are compiled anew in each process. The first kernel of each room that has to be compiled is told to this
-module's logger, at level INFO, before it is; the command line shows that.
+kernels are compiled anew in each process. The first kernel of each room that has to be compiled is told to
+this module's logger, at level INFO, before it is; the command line shows that.
 """
 
 from __future__ import annotations
@@ -43,7 +43,6 @@ def _prepare() -> bool:
 _CACHED = _prepare()
 
 import numba  # noqa: E402  (reads its environment when first imported)
-
 from numba.core import event  # noqa: E402
 
 numba.config.reload_config()  # type: ignore[no-untyped-call]
@@ -52,7 +51,7 @@ _ROOMS = {"mapper": "search kernels", "sim": "cycle kernels"}
 """What the kernels of a room are called."""
 
 
-class _Announcer(event.Listener):  # type: ignore[misc]
+class _Announcer(event.Listener):
     """Tells of the first kernel of each room that isn't in the cache."""
 
     def __init__(self) -> None:
@@ -77,7 +76,7 @@ class _Announcer(event.Listener):  # type: ignore[misc]
         """Nothing."""
 
 
-event.register("numba:compile", _Announcer())
+event.register("numba:compile", _Announcer())  # type: ignore[no-untyped-call]
 
 
 def njit(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:

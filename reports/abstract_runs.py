@@ -5,23 +5,23 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..mapper.hierarchy import AbstractMachine
-from ..mapper.problem import Problem, layer_problem
-from ..models.importers.topology import model_topology
-from ..models.layers import Conv, Linear
-from .files import VERSION
+from ..mapper.problem import Problem
+from .densities import Density
+from .layer_weights import LayerWeights, exact_payload, model_problems
+from .modelled import layer_row, modelled_result
+from .queue_runs import queue_row, runs_in_queues
 
 if TYPE_CHECKING:
     from ..mapper.optimum import Found
+    from ..mapper.tile_payload import TilePayload
     from ..models.importers.model import Model
-    from ..models.network import Network
 
-__all__ = ["Search", "map_abstract", "model_problems", "plan_abstract", "simulate_abstract"]
+__all__ = ["Search", "map_abstract", "plan_abstract", "simulate_abstract"]
 
 SECONDS = 5.0
 """That a layer's search may take, unless another time is asked for."""
@@ -29,9 +29,10 @@ PLAN_SECONDS = 30.0
 """That the searches of a network's plan may take beyond those of its layers by themselves."""
 _FEW = 8
 """Different layers."""
-BITS = 8
-"""Of weights and activations where a model has no formats, unless other ones are asked for."""
-ENERGY_TITLE = "event energy of an abstract machine"
+_TRIES = 4
+"""Searches with more room, where a nest's largest tile of encoded weights doesn't fit."""
+_ROOM = 1.25
+"""By how much more room each of them leaves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,16 @@ class Search:
     """Of weights and activations, instead of the model's own."""
     planned: bool = False
     """Whether tensors may stay on chip and pairs of layers run fused."""
+    weight_density: Mapping[str, Density] = field(default_factory=dict)
+    """Given, by layer; under the empty name that of all others."""
+    activation_density: Mapping[str, Density] = field(default_factory=dict)
+    """The same of inputs."""
+    measured: Mapping[str, float] = field(default_factory=dict)
+    """Densities of inputs by layer, measured on images; those given go before."""
+    folding: tuple[str, ...] | None = None
+    """Of pipelines of matrix-vector units."""
+    seed: int = 0
+    """Of random weights and activations."""
 
     @property
     def seconds(self) -> float:
@@ -53,62 +64,62 @@ class Search:
         return SECONDS if self.time_limit_s is None else self.time_limit_s
 
 
-def model_problems(model: Model, bits: int | None = None) -> tuple[list[Problem], str]:
-    """A model's layers as problems, and in words where their bits are from.
-
-    Integer layers have their own formats, density and payload; all others `bits`, dense.
-
-    Raises:
-        ValueError: as `model_topology`, or bits outside 1…64.
-    """
-    topology = model_topology(model)
-    known = {} if bits is not None else _formats([step.network for step in model.cores])
-    width = BITS if bits is None else bits
-    plain = {"weight_bits": width, "input_bits": width, "output_bits": width}
-    problems = [layer_problem(layer, **known.get(layer.name, plain)) for layer in topology.layers]
-    if all(layer.name in known for layer in topology.layers):
-        return problems, "formats and payloads of the model's own"
-    return problems, f"{width} bits a value, dense" + (
-        "" if bits is not None else " (assumed: the model is float)"
+def _layers(model: Model, machine: AbstractMachine, asked: Search) -> tuple[list[LayerWeights], str]:
+    """The model's layers as the command line wants them, and words on it."""
+    return model_problems(
+        model,
+        machine,
+        asked.bits,
+        weight_density=asked.weight_density,
+        activation_density=asked.activation_density,
+        measured=asked.measured,
+        seed=asked.seed,
     )
 
 
-def _formats(networks: list[Network]) -> dict[str, dict[str, Any]]:
-    """Bits, density and payload of each convolution and linear layer, by name."""
-    rows: dict[str, dict[str, Any]] = {}
-    for network in networks:
-        makes = {layer.inputs[0]: layer.output for layer in network.layers}
-        for layer in network.layers:
-            if not isinstance(layer, Conv | Linear):
-                continue
-            record = network.weights[layer.name]
-            dense = record.values.size * record.fmt.bits
-            rows[layer.name] = {
-                "weight_bits": record.fmt.bits,
-                "input_bits": network.tensors[layer.input].fmt.bits,
-                "output_bits": network.tensors[makes.get(layer.output, layer.output)].fmt.bits,
-                "weight_density": max(1, int(np.count_nonzero(record.values))) / record.values.size,
-                "weight_ratio": 8 * len(record.payload) / dense,
-            }
-    return rows
-
-
-def _searched(machine: AbstractMachine, problems: list[Problem], asked: Search) -> list[Found]:
+def _searched(
+    machine: AbstractMachine, parts: list[LayerWeights], asked: Search
+) -> list[tuple[Found, TilePayload | None]]:
+    """Each layer's best nest, with the payload of its tiles where its weights are sparse."""
+    from ..mapper.mapping import MappingError
     from ..mapper.optimum import search
     from ..mapper.search_cache import SearchCache, search_layers
 
+    if not parts:
+        return []
     # The kernels are compiled, or read, before the clock of the first layer starts.
     search(machine, Problem(name="first", K=2, C=2), objective=asked.objective)
+    problems = [part.problem for part in parts]
     # Processes take a second to start: a few layers are done sooner by one.
     workers = os.cpu_count() or 1 if len({problem.key() for problem in problems}) > _FEW else 1
-    return search_layers(
-        machine,
-        problems,
-        objective=asked.objective,
-        time_limit_s=asked.seconds,
-        workers=workers,
-        cache=SearchCache(),
-    )
+
+    def found(problems: list[Problem]) -> list[Found]:
+        return search_layers(
+            machine,
+            problems,
+            objective=asked.objective,
+            time_limit_s=asked.seconds,
+            workers=workers,
+            cache=SearchCache(),
+        )
+
+    rows: list[tuple[Found, TilePayload | None]] = []
+    for part, best in zip(parts, found(problems), strict=True):
+        if asked.planned:  # whose layers are searched anew with less room: all by the same means
+            rows.append((best, None))
+            continue
+        problem, tried = part.problem, best
+        for attempt in range(_TRIES + 1):
+            try:
+                rows.append(exact_payload(machine, part, tried))
+                break
+            except MappingError:
+                if attempt == _TRIES:
+                    raise
+            # Its largest tile has more bits than the mean says: the search leaves more room for all.
+            problem = replace(problem, weight_ratio=problem.weight_ratio * _ROOM)
+            tried = found([problem])[0]
+    return rows
 
 
 def map_abstract(model: Model, machine: AbstractMachine, asked: Search, *, explained: bool) -> dict[str, Any]:
@@ -120,13 +131,13 @@ def map_abstract(model: Model, machine: AbstractMachine, asked: Search, *, expla
     """
     from ..mapper.nest_text import explain
 
-    problems, words = model_problems(model, asked.bits)
-    found = _searched(machine, problems, asked)
+    parts, words = _layers(model, machine, asked)
+    found = _searched(machine, parts, asked)
     layers = []
-    for problem, best in zip(problems, found, strict=True):
-        row = _layer_row(best)
+    for part, (best, payload) in zip(parts, found, strict=True):
+        row = _layer_row(best) | _payload(part, payload)
         if explained:
-            row["nest"] = explain(machine, problem, best.mapping)
+            row["nest"] = explain(machine, part.problem, best.mapping)
         layers.append(row)
     return {
         "kind": "map",
@@ -136,7 +147,29 @@ def map_abstract(model: Model, machine: AbstractMachine, asked: Search, *, expla
         "objective": asked.objective,
         "formats": words,
         "layers": layers,
-    } | (plan_abstract(model, machine, problems, found, asked) if asked.planned else {})
+    } | _plan(model, machine, parts, found, asked)
+
+
+def _plan(
+    model: Model,
+    machine: AbstractMachine,
+    parts: list[LayerWeights],
+    found: list[tuple[Found, TilePayload | None]],
+    asked: Search,
+) -> dict[str, Any]:
+    if not asked.planned:
+        return {}
+    problems = [part.problem for part in parts]
+    return plan_abstract(model, machine, problems, [best for best, _ in found], asked)
+
+
+def _payload(part: LayerWeights, payload: TilePayload | None) -> dict[str, Any]:
+    """What a row says of encoded weights: whether bytes are those of the nest's own tiles."""
+    if payload is not None:
+        values = dataclasses.asdict(payload) | {"mean_bits": payload.mean_bits}
+        return {"payload_exact": True, "payload": values}
+    sparse = part.problem.weight_density < 1 or part.problem.weight_ratio != 1
+    return {"payload_exact": False} if sparse else {}
 
 
 def plan_abstract(
@@ -217,134 +250,79 @@ def simulate_abstract(
 ) -> dict[str, Any]:
     """The `simulate` result of a model on an abstract machine, each layer by its best nest.
 
-    A machine with an `array.dataflow` is a systolic array and runs as such, cycle by cycle.
+    A systolic array (`array.dataflow` os, ws, is) runs as such, cycle by cycle; matrix-vector units (mvu) are
+    a pipeline with a unit a layer; with `queues` fully connected layers run entry by entry.
 
     Raises:
         MappingError: a layer has no legal nest; names the buffer that is short.
         ValueError: see `model_problems`; or an unknown objective.
     """
+    systolic = bool(machine.dataflow) and machine.dataflow != "mvu"
     if machine.dataflow and asked.planned:
-        raise ValueError(f"--plan is of machines without array.dataflow; {machine.name} runs layer by layer")
-    if machine.dataflow:
-        return _simulate_systolic(model, machine, compat=compat or "none", stepped=stepped)
-    if compat is not None or stepped:
         raise ValueError(
-            f"machine {machine.name} has no array.dataflow: --compat and --stepped are of systolic arrays"
+            f"--plan of simulate is of machines without array.dataflow, {machine.name} runs layer by layer: "
+            "`map --plan` plans it as a hierarchy of memories"
         )
-    problems, words = model_problems(model, asked.bits)
-    found = _searched(machine, problems, asked)
-    layers = []
-    for best in found:
-        value = best.evaluation
-        moved = [row for row in value.traffic if row.level == machine.levels[-1].name]
-        layers.append(
-            {
-                "name": value.layer,
-                "cycles": value.latency_cycles + value.fill_cycles,
-                "stall_cycles": {"memory": value.stall_cycles, "fill": value.fill_cycles},
-                "macs": value.macs,
-                "utilization": value.utilization,
-                "energy_pj": value.energy_pj,
-                "energy_by_level": dict(value.energy_by_level),
-                "dram_read_bytes": sum(row.read_bytes + row.drain_bytes for row in moved),
-                "dram_write_bytes": sum(row.update_bytes + row.fill_bytes for row in moved),
-                "traffic": [dataclasses.asdict(row) for row in value.traffic],
-                **_certainty(best),
-                "fidelity": value.fidelity,
-            }
+    if not systolic and (compat is not None or stepped):
+        raise ValueError(
+            f"machine {machine.name} is no systolic array: --compat and --stepped are of machines with "
+            "array.dataflow os, ws or is"
         )
-    result = _modelled(model, machine, layers) | {
+    if asked.folding and machine.dataflow != "mvu":
+        raise ValueError(
+            f'--folding is of machines with array.dataflow = "mvu", such as finn-mvu, not of {machine.name}'
+        )
+    if systolic:
+        from .systolic_runs import simulate_systolic
+
+        return simulate_systolic(model, machine, compat=compat or "none", stepped=stepped)
+    parts, words = _layers(model, machine, asked)
+    if machine.dataflow:
+        from .stream_runs import simulate_stream
+
+        return simulate_stream(model, machine, [part.problem for part in parts], words, asked.folding)
+    queued = [not asked.planned and runs_in_queues(machine, part.problem) for part in parts]
+    found = _searched(machine, [part for part, apart in zip(parts, queued, strict=True) if not apart], asked)
+    nests = iter(found)
+    layers: list[dict[str, Any]] = []
+    resident = 0.0
+    for part, apart in zip(parts, queued, strict=True):
+        if not apart:
+            best, payload = next(nests)
+            layers.append(_nest_row(machine, part, best) | _payload(part, payload))
+            continue
+        row = queue_row(machine, part, resident_bits=resident, seed=asked.seed)
+        resident += row["queues"]["held_bits"] if row["queues"]["resident"] else 0
+        layers.append(row)
+    result = modelled_result(model, machine, layers) | {
         "objective": asked.objective,
         "formats": words,
-        "searched_seconds": sum(best.seconds for best in found),
+        "searched_seconds": sum(best.seconds for best, _ in found),
     }
-    return result | (plan_abstract(model, machine, problems, found, asked) if asked.planned else {})
+    return result | _plan(model, machine, parts, found, asked)
 
 
-def _modelled(model: Model, machine: AbstractMachine, layers: list[dict[str, Any]]) -> dict[str, Any]:
-    """A result without program: totals of the layers, one after the other."""
-    cycles = sum(layer["cycles"] for layer in layers)
-    macs = sum(layer["macs"] for layer in layers)
-    peak = sum(layer["macs"] / layer["utilization"] for layer in layers if layer["utilization"])
-    return {
-        "kind": "modelled",
-        "version": VERSION,
-        "network": model.graph.name,
-        "machine": machine.name,
-        "machine_digest": machine.digest(),
-        "fidelity": "modelled",
-        "clock_hz": machine.clock_hz,
-        "node_nm": machine.node_nm,
-        "energy_title": ENERGY_TITLE,
-        "total": {
-            "cycles": cycles,
-            "macs": macs,
-            "energy_pj": sum(layer["energy_pj"] for layer in layers),
-            "dram_read_bytes": sum(layer["dram_read_bytes"] for layer in layers),
-            "dram_write_bytes": sum(layer["dram_write_bytes"] for layer in layers),
-            "utilization": macs / peak if peak else 0.0,
-        },
-        "layers": layers,
-        "energy_sources": {level.name: level.energy_source for level in machine.levels},
-    }
-
-
-def _simulate_systolic(
-    model: Model, machine: AbstractMachine, *, compat: str, stepped: bool
-) -> dict[str, Any]:
-    """The `simulate` result of a model on a systolic array, with which memory keeps up.
-
-    Raises:
-        ValueError: see `model_topology` and `run_topology`; or an unknown compatibility mode.
-    """
-    from ..sim.systolic import Compat, Dataflow, SystolicArray
-    from ..sim.systolic_network import run_topology
-
-    if compat not in (names := [mode.value for mode in Compat]):
-        raise ValueError(f"--compat must be one of {', '.join(names)}, not {compat!r}")
-    sides = {axis.name: axis.size for axis in machine.axes}
-    array = SystolicArray(rows=sides["rows"], cols=sides["cols"], dataflow=Dataflow(machine.dataflow))
-    run = run_topology(model_topology(model), array, Compat(compat), stepped=stepped)
-    mac_pj = machine.pes[0].mac_pj
-    buffer, dram = machine.levels[-2], machine.levels[-1]
-    layers = []
-    for layer in run.layers:
-        reads, writes = (
-            {name: sum(getattr(moved, way) for moved in getattr(layer, name).values()) for name in _MEMORIES}
-            for way in ("reads", "writes")
-        )
-        energy = {
-            "mac": layer.macs * mac_pj,
-            buffer.name: 8
-            * (reads["buffer_bytes"] * buffer.read_pj + writes["buffer_bytes"] * buffer.write_pj)
-            / buffer.word_bits,
-            dram.name: 8
-            * (reads["dram_bytes"] * dram.read_pj + writes["dram_bytes"] * dram.write_pj)
-            / dram.word_bits,
-        }
-        layers.append(
-            {
-                "name": layer.layer,
-                "cycles": layer.cycles,
-                "stall_cycles": {},
-                "macs": layer.macs,
-                "utilization": layer.utilization,
-                "energy_pj": sum(energy.values()),
-                "energy_by_level": energy,
-                "dram_read_bytes": reads["dram_bytes"],
-                "dram_write_bytes": writes["dram_bytes"],
-                "folds": layer.folds,
-                "ports": {name: dataclasses.asdict(moved) for name, moved in layer.ports.items()},
-                "fidelity": layer.fidelity,
-            }
-        )
-    first = run.layers[0]
-    return _modelled(model, machine, layers) | {
-        "compat": compat,
-        "method": first.method,
-        "dram_rule": first.dram_rule,
-        "dataflow": machine.dataflow,
-    }
-
-
-_MEMORIES = ("buffer_bytes", "dram_bytes")
+def _nest_row(machine: AbstractMachine, part: LayerWeights, best: Found) -> dict[str, Any]:
+    """The row of a layer by its best nest."""
+    value, mode = best.evaluation, machine.pe_mode(part.problem)
+    moved: dict[str, dict[str, float]] = {}
+    for line in value.traffic:
+        parts = (line.read_bytes, line.drain_bytes, line.update_bytes, line.fill_bytes)
+        moved.setdefault(line.level, {})[line.operand] = sum(parts)
+    dram = [line for line in value.traffic if line.level == machine.levels[-1].name]
+    density = {"W": part.problem.weight_density, "I": part.problem.input_density}
+    rate = machine.pe_count * mode.macs_per_cycle
+    row = layer_row(
+        value.layer,
+        cycles=value.latency_cycles + value.fill_cycles,
+        peak_macs=rate * max(1, value.latency_cycles),
+        peak_rate=rate,
+        products=value.macs * math.prod(density[x] for x in mode.skips),
+        macs=value.macs,
+        energy=value.energy_by_level,
+        moved=moved,
+        dram_read=sum(line.read_bytes + line.drain_bytes for line in dram),
+        dram_write=sum(line.update_bytes + line.fill_bytes for line in dram),
+        stalls={"memory": value.stall_cycles, "fill": value.fill_cycles},
+    )
+    return row | {"traffic": [dataclasses.asdict(line) for line in value.traffic], **_certainty(best)}

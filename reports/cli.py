@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..mapper.machine import Machine
     from ..mapper.objective import Objective
     from ..models.importers.model import Model
+    from .abstract_runs import Search
     from .inputs import Preparation
 
 __all__ = ["app", "main"]
@@ -60,6 +61,20 @@ Planned = Annotated[
     bool,
     typer.Option("--plan", help="abstract machine: tensors that stay on chip, layers that run fused"),
 ]
+WeightDensity = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--weight-density",
+        metavar="[LAYER=]D,…",
+        help="abstract machine: weights that are not zero, of all, at seeded random places",
+    ),
+]
+ActivationDensity = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--activation-density", metavar="[LAYER=]D,…", help="the same of inputs; or --data measures it"
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout")]
 Out = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="JSON to a file")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="of everything random")]
@@ -90,6 +105,45 @@ def _any_machine(name: str, settings: list[str] | None) -> Machine | AbstractMac
     if isinstance(machine, Machine):
         return override_machine(machine, settings) if settings else machine
     return override_any(machine, settings) if settings else machine
+
+
+def _search(
+    loaded: Model,
+    *,
+    objective: str,
+    time_limit: float | None,
+    bits: int | None,
+    planned: bool,
+    weight_density: list[str] | None,
+    activation_density: list[str] | None,
+    data: Path | None,
+    images: int,
+    preparation: Preparation | None,
+    seed: int,
+    folding: list[str] | None = None,
+) -> Search:
+    """What the options of a verb say of a search on an abstract machine."""
+    from .abstract_runs import Search
+    from .densities import parse_densities
+
+    measured: dict[str, float] = {}
+    if data is not None:
+        from ..models.importers.activity import input_densities
+        from .inputs import load_images
+
+        taken = load_images(data, loaded, count=images, preparation=preparation)
+        measured = input_densities(loaded, taken.x)
+    return Search(
+        objective=objective,
+        time_limit_s=time_limit,
+        bits=bits,
+        planned=planned,
+        weight_density=parse_densities("--weight-density", weight_density),
+        activation_density=parse_densities("--activation-density", activation_density),
+        measured=measured,
+        folding=None if folding is None else tuple(folding),
+        seed=seed,
+    )
 
 
 def _of_abstract(*options: tuple[str, object]) -> None:
@@ -230,6 +284,14 @@ def map_verb(
     time_limit: TimeLimit = None,
     bits: Bits = None,
     planned: Planned = False,
+    weight_density: WeightDensity = None,
+    activation_density: ActivationDensity = None,
+    data: Data = None,
+    images: Annotated[int, typer.Option("--images", min=1, help="of --data, at most")] = 100,
+    scale: Scale = None,
+    mean: Mean = None,
+    std: Std = None,
+    seed: Seed = 0,
     as_json: Json = False,
     output: Out = None,
 ) -> None:
@@ -238,14 +300,34 @@ def map_verb(
 
     target = _any_machine(machine, settings)
     if isinstance(target, AbstractMachine):
-        from .abstract_runs import Search, map_abstract
+        from .abstract_runs import map_abstract
 
-        asked = Search(objective=objective, time_limit_s=time_limit, bits=bits, planned=planned)
-        value = map_abstract(_model(model), target, asked, explained=explain)
+        prepared, loaded = _preparation(data, scale, mean, std), _model(model)
+        asked = _search(
+            loaded,
+            objective=objective,
+            time_limit=time_limit,
+            bits=bits,
+            planned=planned,
+            weight_density=weight_density,
+            activation_density=activation_density,
+            data=data,
+            images=images,
+            preparation=prepared,
+            seed=seed,
+        )
+        value = map_abstract(loaded, target, asked, explained=explain)
     else:
         from .core_runs import map_model
 
-        _of_abstract(("--time-limit", time_limit), ("--bits", bits), ("--plan", planned or None))
+        _of_abstract(
+            ("--time-limit", time_limit),
+            ("--bits", bits),
+            ("--plan", planned or None),
+            ("--weight-density", weight_density),
+            ("--activation-density", activation_density),
+            ("--data", data),
+        )
         value = map_model(_core_model(model), target, _objective(objective), explain=explain)
     _emit(value, as_json, output)
 
@@ -269,6 +351,22 @@ def simulate(
     time_limit: TimeLimit = None,
     bits: Bits = None,
     planned: Planned = False,
+    weight_density: WeightDensity = None,
+    activation_density: ActivationDensity = None,
+    data: Data = None,
+    images: Annotated[int, typer.Option("--images", min=1, help="of --data, at most")] = 100,
+    scale: Scale = None,
+    mean: Mean = None,
+    std: Std = None,
+    seed: Seed = 0,
+    folding: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--folding",
+            metavar="[LAYER=]PExSIMD,…",
+            help="matrix-vector units: their PEs and lanes; or published",
+        ),
+    ] = None,
     as_json: Json = False,
     output: Out = None,
 ) -> None:
@@ -277,12 +375,26 @@ def simulate(
 
     target = _any_machine(machine, settings)
     if isinstance(target, AbstractMachine):
-        from .abstract_runs import Search, simulate_abstract
+        from .abstract_runs import simulate_abstract
 
         if trace is not None:
             raise ValueError(f"--trace shows the commands of core machines; {target.name} has none")
-        asked = Search(objective=objective, time_limit_s=time_limit, bits=bits, planned=planned)
-        value = simulate_abstract(_model(model), target, asked, compat=compat, stepped=stepped)
+        prepared, loaded = _preparation(data, scale, mean, std), _model(model)
+        asked = _search(
+            loaded,
+            objective=objective,
+            time_limit=time_limit,
+            bits=bits,
+            planned=planned,
+            weight_density=weight_density,
+            activation_density=activation_density,
+            data=data,
+            images=images,
+            preparation=prepared,
+            seed=seed,
+            folding=folding,
+        )
+        value = simulate_abstract(loaded, target, asked, compat=compat, stepped=stepped)
     else:
         from .core_runs import simulate_model
         from .simulation import write_trace
@@ -293,6 +405,10 @@ def simulate(
             ("--time-limit", time_limit),
             ("--bits", bits),
             ("--plan", planned or None),
+            ("--folding", folding),
+            ("--weight-density", weight_density),
+            ("--activation-density", activation_density),
+            ("--data", data),
         )
         runs, value = simulate_model(_core_model(model), target, _objective(objective))
         if trace is not None:

@@ -243,7 +243,110 @@ def _modelled(value: dict[str, Any], console: Console) -> None:
     unsure = [layer["name"] for layer in value["layers"] if not layer.get("optimal", True)]
     if unsure:
         console.print(f"best found, not certified: {', '.join(unsure)}", soft_wrap=True)
+    _payloads(value, console)
+    _queues(value, console)
+    _pipeline(value, console)
     _planned(value, console)
+
+
+def _payloads(value: dict[str, Any], console: Console) -> None:
+    """Nothing; shows how sparse weights were counted, where there are some."""
+    rows = [(layer["name"], layer["payload"]) for layer in value["layers"] if "payload" in layer]
+    if rows:
+        console.print(
+            _table(
+                (
+                    "encoded weights",
+                    "tiles",
+                    "KiB in all",
+                    "mean tile",
+                    "worst tile",
+                    "of dense",
+                    "imbalance",
+                ),
+                [
+                    (
+                        name,
+                        amount(row["tiles"]),
+                        f"{row['total_bits'] / 8192:.1f}",
+                        f"{row['mean_bits'] / 8:.1f} B",
+                        f"{row['worst_bits'] / 8:.1f} B",
+                        percent(row["ratio"]),
+                        f"{row['imbalance']:.2f}",
+                    )
+                    for name, row in rows
+                ],
+                text=(0,),
+            )
+        )
+    means = [layer["name"] for layer in value["layers"] if layer.get("payload_exact") is False]
+    if means:
+        console.print(
+            f"payload and load by their means, not tile by tile: {', '.join(means)}", soft_wrap=True
+        )
+
+
+def _queues(value: dict[str, Any], console: Console) -> None:
+    """Nothing; shows what fully connected layers did in queues, where there are some."""
+    rows = [layer["queues"] for layer in value["layers"] if "queues" in layer]
+    if not rows:
+        return
+    console.print("Entry by entry through the queues, µs:")
+    heads = ("layer", "useful", "fillers", "imbalance", "in all", "rounding leaves", "weights", "activations")
+    table = []
+    for row in rows:
+        parts = row["parts_us"]
+        open_ = "" if row["low_us"] == row["high_us"] else f"{row['low_us']:.1f} to {row['high_us']:.1f}"
+        table.append(
+            (
+                row["layer"],
+                *(f"{parts[name]:.2f}" for name in ("useful", "fillers", "imbalance")),
+                f"{row['modelled_us']:.2f}",
+                open_,
+                f"{percent(row['weight_density'])}, {row['weights']}",
+                f"{percent(row['activation_density'])}, {row['activations_are']}",
+            )
+        )
+    console.print(_table(heads, table, text=(0, 5, 6, 7)))
+    away = [row["layer"] for row in rows if not row["resident"]]
+    if away:
+        console.print(f"not on chip, loaded from DRAM before each vector: {', '.join(away)}", soft_wrap=True)
+    for row in rows:
+        for line in row.get("analysis", ()):
+            console.print(_plain(line), soft_wrap=True)
+    console.print(f"not modelled: {'; '.join(rows[0]['not_modelled'])}", soft_wrap=True)
+
+
+def _pipeline(value: dict[str, Any], console: Console) -> None:
+    """Nothing; shows a pipeline's units, where the result is one."""
+    if "pipeline" not in value:
+        return
+    pipe = value["pipeline"]
+    console.print(
+        _table(
+            ("unit", "rows × columns", "PE × SIMD", "cycles", "done at"),
+            [
+                (
+                    layer["name"],
+                    f"{layer['mh']} × {layer['mw']}",
+                    f"{layer['pe']} × {layer['simd']}",
+                    amount(layer["cycles"]),
+                    amount(layer["done_cycle"]),
+                )
+                for layer in value["layers"]
+            ],
+            text=(0,),
+        )
+    )
+    console.print(
+        f"all units at work at once: an image every {amount(pipe['initiation_interval'])} cycles, "
+        f"{amount(round(pipe['images_per_second']))} images/s; alone in the pipeline "
+        f"{amount(pipe['latency_cycles'])} cycles; folding: {pipe['source']}",
+        soft_wrap=True,
+    )
+    console.print(f"assumed: {'; '.join(pipe['assumptions'])}", soft_wrap=True)
+    for line in value.get("published", ()):
+        console.print(_plain(line), soft_wrap=True)
 
 
 def _certainty(layer: dict[str, Any]) -> str:
@@ -277,6 +380,7 @@ def _abstract_map(value: dict[str, Any], console: Console) -> None:
             console.print()
             for line in layer["nest"].splitlines():
                 console.print(_plain(line), soft_wrap=True)
+    _payloads(value, console)
     _planned(value, console)
 
 

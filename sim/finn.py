@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .streaming import MatrixVectorUnit, Pipeline, StreamingResult
 
-__all__ = ["MLPERF_TINY_CNV", "Measured", "cnv_w1a1", "explain_gap", "lfc_w1a1"]
+__all__ = ["MLPERF_TINY_CNV", "PUBLISHED", "Measured", "cnv_w1a1", "explain_gap", "lfc_w1a1"]
 
 _SOURCE = "Xilinx/BNN-PYNQ, bnn/src/network/{}/hw/config.h"
 
@@ -78,6 +78,10 @@ def cnv_w1a1(clock_hz: float = 100e6) -> Pipeline:
         for number, (mh, mw, pe, simd) in enumerate(((512, 256, 1, 4), (512, 512, 1, 8), (64, 512, 4, 1)), 1)
     ]
     return Pipeline(name="CNV-W1A1", units=tuple(units), clock_hz=clock_hz, source=_SOURCE.format("cnvW1A1"))
+
+
+PUBLISHED = {"lfc": lfc_w1a1, "cnv": cnv_w1a1}
+"""By the zoo's names."""
 
 
 def explain_gap(result: StreamingResult, measured: Measured) -> list[str]:

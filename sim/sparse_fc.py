@@ -158,7 +158,7 @@ def encode_weights(name: str, codes: NDArray[Any], machine: SparseFcMachine | No
         codes: unsigned, shape (outputs, inputs).
 
     Raises:
-        ValueError: another shape, or fewer outputs than PEs; as `encode_relative`.
+        ValueError: another shape; as `encode_relative`.
     """
     machine = machine or SparseFcMachine()
     if codes.ndim != 2:
@@ -179,7 +179,7 @@ def encode_random(
     """A layer with random codes, each not zero with probability `density`, independently.
 
     Raises:
-        ValueError: a density outside 0…1, sizes below 1, or fewer outputs than PEs; names the layer.
+        ValueError: a density outside 0…1, or sizes below 1; names the layer.
     """
     machine = machine or SparseFcMachine()
     if not 0 <= density <= 1:
@@ -203,13 +203,12 @@ def encode_random(
 def _encoded(
     name: str, outputs: int, parts: Iterable[NDArray[Any]], machine: SparseFcMachine
 ) -> EncodedLayer:
-    if outputs < machine.pes:
-        raise ValueError(
-            f"layer {name!r:.80}: needs at least as many outputs as there are PEs ({machine.pes}), not "
-            f"{outputs}"
-        )
     nonzeros, entries, payload = [], [], 0
     for codes in parts:
+        if not codes.shape[1]:  # a PE without a row: it waits a cycle a column, like one without entries
+            nonzeros.append(np.zeros(codes.shape[0], np.int64))
+            entries.append(np.zeros(codes.shape[0], np.int64))
+            continue
         stream = encode_relative(codes, index_bits=machine.index_bits, code_bits=machine.code_bits)
         nonzeros.append(np.count_nonzero(codes, axis=1))
         entries.append(stream.counts)

@@ -53,7 +53,7 @@ def test_settings_override_sizes_loops_and_levels() -> None:
     ("setting", "message"),
     [
         ("array.rows=0", r"array\.rows\.size must be from 1 to 2\^20, not 0"),
-        ("array.dataflow=rs", "array.dataflow must be one of os, ws, is, not 'rs'"),
+        ("array.dataflow=rs", "array.dataflow must be one of os, ws, is, mvu, not 'rs'"),
         ("levels.l2.size_bits=9", "unknown key 'levels.l2.size_bits': levels has cells, buffers, dram"),
         ("levels.buffers=9", "'levels.buffers' is a table; it has operands"),
         ("levels.dram.read_bits_per_cycle=0", r"levels\.dram\.read_bits_per_cycle must be above 0"),

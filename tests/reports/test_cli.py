@@ -61,7 +61,7 @@ def test_a_systolic_array_runs_a_topology(capsys: pytest.CaptureFixture[str], tm
         (["info", "missing.onnx"], "missing.onnx"),
         (
             ["simulate", "zoo:lenet5", "--machine", "tpu-like", "--stepped"],
-            "machine tpu-like has no array.dataflow: --compat and --stepped are of systolic arrays",
+            "machine tpu-like is no systolic array: --compat and --stepped are of machines with array.data",
         ),
         (
             ["simulate", "zoo:lenet5", "--machine", "systolic", "--compat", "x"],

@@ -159,11 +159,20 @@ def test_alex_8s_miss_is_what_it_is_and_its_analysis_says_why() -> None:
         assert part in text
 
 
+def test_pes_without_a_row_wait_for_those_that_have_one() -> None:
+    # Three rows of four weights on 64 PEs: an entry a column each, 12 in 4 cycles; 61 PEs hold nothing.
+    layer = encode_weights("case", np.ones((3, 4), np.uint8))
+    result = run_sparse_fc(layer, np.ones(4, bool))
+    assert (result.useful, result.fillers, result.busiest_entries) == (12, 0, 4)
+    assert layer.entries.sum(0).tolist() == [4, 4, 4] + [0] * 61
+    assert layer.payload_bytes == 3 * 4  # 8 bits an entry
+    full = run_sparse_fc(encode_weights("full", np.ones((64, 4), np.uint8)), np.ones(4, bool))
+    assert result.cycles == full.cycles
+
+
 def test_layers_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(
-        ValueError, match=r"layer 'case': needs at least as many outputs as there are PEs \(64\)"
-    ):
-        encode_weights("case", np.ones((63, 4), np.uint8))
+    with pytest.raises(ValueError, match=r"codes must have shape \(outputs, inputs\), not \(4,\)"):
+        encode_weights("case", np.ones(4, np.uint8))
     with pytest.raises(ValueError, match=r"density must be from 0 to 1, not 1\.5"):
         encode_random("case", 4, 64, 1.5, seed=0)
     layer = encode_random("case", 4, 64, 0.5, seed=0)
