@@ -272,6 +272,25 @@ def info(
     _emit(value, as_json, output)
 
 
+@app.command()
+def compress(
+    model: ModelName,
+    recipe: Annotated[
+        str, typer.Option("--recipe", metavar="NAME|FILE", help="a shipped recipe's name or a .toml file")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="the network, a .bw file")],
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="WHAT", help="digits, an .npz file, or a folder of MNIST or CIFAR-10"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compress a trained float network by a recipe; an interrupted run goes on at its last pass."""
+    from .compressing import compress_model
+
+    _emit(compress_model(model, recipe, data, output), as_json)
+
+
 @app.command("map")
 def map_verb(
     model: ModelName,
@@ -564,6 +583,20 @@ def zoo(as_json: Json = False) -> None:
     from .summary import zoo_list
 
     _emit(zoo_list(), as_json)
+
+
+@app.command()
+def methods(as_json: Json = False) -> None:
+    """The survey's compression methods: reference, recipe, state, and what the core does with each."""
+    import json
+
+    from .compressing import methods_list
+
+    listed = methods_list()
+    if as_json:
+        sys.stdout.write(json.dumps(listed, indent=2) + "\n")
+    else:
+        _emit({"kind": "methods", "methods": listed}, False)
 
 
 @app.command()

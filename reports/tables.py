@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
+from .compress_tables import show_compressed, show_methods
 from .form_sections import FORM_HEADS, MACHINE_HEADS, form_rows, machine_rows
 from .range_sections import RANGE_HEADS, range_rows
 from .report import clock_of
+from .table import plain as _plain
+from .table import table as _table
 from .units import amount, energy, percent, seconds, size
 
 __all__ = ["show"]
@@ -26,33 +26,6 @@ def _console() -> Console:
     if not console.is_terminal:
         console = Console(highlight=False, markup=False, width=_PLAIN_WIDTH)
     return console
-
-
-def _plain(text: object) -> str:
-    """A cell's text; names from model files may hold what a terminal would obey."""
-    return "".join(c if c.isprintable() or c == "\N{NO-BREAK SPACE}" else "?" for c in str(text))
-
-
-def _table(
-    heads: Sequence[str],
-    rows: Iterable[Sequence[Any]],
-    text: Iterable[int] = (0,),
-    title: str | None = None,
-) -> Table:
-    headed = any(heads)
-    table = Table(
-        box=box.SIMPLE_HEAD if headed else None,
-        show_header=headed,
-        title=title,
-        title_justify="left",
-        pad_edge=False,
-    )
-    columns = set(text)
-    for number, head in enumerate(heads):
-        table.add_column(head, justify="left" if number in columns else "right")
-    for row in rows:
-        table.add_row(*(_plain(cell) for cell in row))
-    return table
 
 
 def _shape(tensor: dict[str, Any]) -> str:
@@ -648,6 +621,8 @@ _KINDS = {
     "cost": _cost,
     "machines": _machines,
     "zoo": _zoo,
+    "compress": show_compressed,
+    "methods": show_methods,
     "doctor": _doctor,
     "rtl": _files,
     "demo": _demo,

@@ -29,7 +29,7 @@ def write_checkpoint(path: Path, subject: Subject, record: dict[str, Any]) -> No
     """Nothing; writes the subject and the run's record so far, whole or not at all."""
     arrays: _Arrays = {}
     graph = subject.model.to_graph()
-    header = {
+    header: dict[str, Any] = {
         "version": _VERSION,
         "record": record,
         "notes": subject.notes,

@@ -16,6 +16,7 @@ from __future__ import annotations
 import gzip
 import math
 import zipfile
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -160,10 +161,7 @@ def load_dataset(spec: str, options: DataOptions | None = None, *, seed: int = 0
         raise ValueError(
             f"{spec}: data is `digits`, an .npz file, or a folder of MNIST's or CIFAR-10's files"
         )
-    try:
-        return _split(path.stem, _npz(path), options, seed)
-    except zipfile.BadZipFile as fault:
-        raise ValueError(f"{path}: not an .npz file, or a damaged one ({fault})") from None
+    return _split(path.stem, _npz(path), options, seed)
 
 
 _Parts = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
@@ -176,8 +174,8 @@ def _split(name: str, parts: _Parts, options: DataOptions, seed: int) -> Dataset
     wanted = available if options.train is None else options.train
     if not 0 < wanted <= available:
         raise ValueError(
-            f"data {name}: {options.train or 1} training and {options.validation} validation images are asked "
-            f"for, it has {len(train_x)}"
+            f"data {name}: {options.train or 1} training and {options.validation} validation images are "
+            f"asked for, it has {len(train_x)}"
         )
     if options.test is not None and options.test > len(test_x):
         raise ValueError(f"data {name}: {options.test} test images are asked for, it has {len(test_x)}")
@@ -210,15 +208,23 @@ def _images(x: NDArray[Any], what: str) -> NDArray[Any]:
 
 
 def _npz(path: Path) -> _Parts:
-    with np.load(path, allow_pickle=False) as archive:
-        names = set(archive.files)
-        if {"x_train", "y_train", "x_test", "y_test"} <= names:
-            arrays = [archive[name] for name in ("x_train", "y_train", "x_test", "y_test")]
-            return _images(arrays[0], "x_train"), arrays[1], _images(arrays[2], "x_test"), arrays[3]
-        if {"x", "y", "index"} <= names:
-            x, y, index = _images(archive["x"], "x"), archive["y"], archive["index"]
-            test = index < _SPOKEN_TEST_TAKES
-            return x[~test], y[~test], x[test], y[test]
+    if not zipfile.is_zipfile(path):
+        if not path.is_file():
+            raise ValueError(f"{path}: there is no such file")
+        raise ValueError(f"{path}: not an .npz file, or a damaged one")
+    wanted = ("x_train", "y_train", "x_test", "y_test"), ("x", "y", "index")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            names = set(archive.files)
+            arrays = {name: archive[name] for group in wanted if names.issuperset(group) for name in group}
+    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError) as fault:
+        raise ValueError(f"{path}: not an .npz file, or a damaged one ({fault})") from None
+    if "x_train" in arrays:
+        train, test = _images(arrays["x_train"], "x_train"), _images(arrays["x_test"], "x_test")
+        return train, arrays["y_train"], test, arrays["y_test"]
+    if "x" in arrays:
+        x, y, held = _images(arrays["x"], "x"), arrays["y"], arrays["index"] < _SPOKEN_TEST_TAKES
+        return x[~held], y[~held], x[held], y[held]
     raise ValueError(
         f"{path}: must hold x_train, y_train, x_test and y_test, or x, y and index; it has "
         f"{', '.join(sorted(names)) or 'nothing'}"

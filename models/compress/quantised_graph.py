@@ -158,7 +158,7 @@ def quantised_points(graph: Graph) -> tuple[str, ...]:
 
 
 def _low_bit_after(node: Node, readers: Mapping[str, list[Node]]) -> bool:
-    """Whether a low-bit quantiser takes what the node makes, or is the node, with nothing but pools between."""
+    """Whether a low-bit quantiser is the node or takes what it makes, with but pools between."""
     while node.op == "MaxPool" and len(readers.get(node.outputs[0], ())) == 1:
         node = readers[node.outputs[0]][0]
     return node.op in _ALREADY

@@ -127,7 +127,8 @@ class Subject:
         parameter = self.model.weight(layer)
         if values.shape != tuple(parameter.shape) or not np.isfinite(values).all():
             raise ValueError(
-                f"layer {layer}: weights must be finite, of shape {tuple(parameter.shape)}, not {values.shape}"
+                f"layer {layer}: weights must be finite, of shape {tuple(parameter.shape)}, not "
+                f"{values.shape}"
             )
         with torch.no_grad():
             parameter.copy_(torch.from_numpy(np.ascontiguousarray(values, np.float32)))

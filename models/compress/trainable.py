@@ -342,12 +342,13 @@ class _Sign(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
-        return gradients[0] * (x.abs() <= 1)
+        passed: Tensor = gradients[0] * (x.abs() <= 1)
+        return passed
 
 
 def _bipolar(node: Node, x: _Operands, training: bool) -> Tensor:
-    signs: Tensor = _Sign.apply(x[0])  # type: ignore[no-untyped-call]
-    return signs * x[1]
+    signs: Tensor = _Sign.apply(x[0]) * x[1]  # type: ignore[no-untyped-call]
+    return signs
 
 
 _OPERATORS: Mapping[str, Callable[[Node, _Operands, bool], Tensor]] = {
