@@ -20,6 +20,11 @@ __all__ = ["PASSES", "Pass", "make_pass", "select_layers"]
 PASSES: Mapping[str, str] = types.MappingProxyType(
     {
         "train": "training_passes:Train",
+        "prune.correlation": "correlation_pruning:PruneByCorrelation",
+        "prune.magnitude": "element_pruning:PruneByMagnitude",
+        "prune.obd": "element_pruning:PruneByDamage",
+        "prune.obs": "surgeon_passes:PruneBySurgeon",
+        "prune.surgery": "dynamic_surgery:DynamicSurgery",
     }
 )
 """By name in a recipe: module and class, imported when they are used."""
