@@ -31,8 +31,6 @@ def compress_model(spec: str, recipe_name: str, data_spec: str | None, output: P
         ValueError: the recipe doesn't fit; see `models.compress.compression.compress`.
         OSError: a file can't be read or written.
     """
-    import torch
-
     from ..models.compress.compression import compress
     from ..models.compress.datasets import load_dataset
     from ..models.compress.recipe import load_recipe
@@ -51,7 +49,6 @@ def compress_model(spec: str, recipe_name: str, data_spec: str | None, output: P
     graph = _float_graph(spec)
     data = load_dataset(named, recipe.data_options, seed=recipe.seed)
     folder = Path(f"{output}.passes")
-    torch.set_num_threads(max(1, min(2, torch.get_num_threads())))
     done = compress(graph, recipe, data, folder=folder, watch=_Watch(len(recipe.passes)))
     if done.resumed:
         say(f"{done.resumed} of {len(recipe.passes)} passes were done by an earlier run")

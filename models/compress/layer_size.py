@@ -117,7 +117,7 @@ def _groups(kept: NDArray[np.bool_], granularity: str) -> int:
     """How many groups are kept or cut at once."""
     shape = kept.shape if kept.ndim == 4 else (*kept.shape, 1, 1)
     count, channels, high, wide = shape
-    counts = {
+    counts: dict[str, int] = {
         "filter": count,
         "channel": channels,
         "kernel": count * channels,

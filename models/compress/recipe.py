@@ -14,12 +14,31 @@ from .datasets import DataOptions
 from .passes import Pass, from_table, make_pass
 from .training import TrainingOptions
 
-__all__ = ["SHIPPED", "Recipe", "load_recipe"]
+__all__ = ["SHIPPED", "Recipe", "Rival", "load_recipe"]
 
 SHIPPED = Path(__file__).parent / "recipes"
 """The folder of recipes that come with the package."""
-_KEYS = ("name", "references", "model", "data", "seed", "data_options", "training", "activations", "pass")
+_KEYS = (
+    "name",
+    "references",
+    "model",
+    "data",
+    "seed",
+    "data_options",
+    "training",
+    "activations",
+    "pass",
+    "rival",
+)
 _MOST_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rival:
+    """Passes that reach the same budget in the plainest other way: what a recipe's result stands beside."""
+
+    title: str
+    passes: tuple[Pass, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +60,7 @@ class Recipe:
     passes: tuple[Pass, ...]
     tables: tuple[Mapping[str, Any], ...]
     """Of the passes, as they stand in the file."""
+    rival: Rival | None = None
 
     def key(self, count: int) -> str:
         """What tells the first `count` passes and all they depend on from others: a hash, hexadecimal."""
@@ -91,9 +111,7 @@ def _parsed(table: Mapping[str, Any], stem: str) -> Recipe:
             raise ValueError(f"{key} is no key of a recipe; there are {', '.join(_KEYS)}")
     training: TrainingOptions = from_table(TrainingOptions, _table(table, "training"), "training")
     data: DataOptions = from_table(DataOptions, _table(table, "data_options"), "data_options")
-    steps = table.get("pass", [])
-    if not isinstance(steps, list) or not steps or not all(isinstance(step, Mapping) for step in steps):
-        raise ValueError("a recipe needs passes: one table [[pass]] with a kind each")
+    steps = _steps(table, "pass")
     passes = tuple(make_pass(step, f"pass[{i}]", training) for i, step in enumerate(steps))
     references = table.get("references", [])
     if not isinstance(references, list) or not all(type(n) is int for n in references):
@@ -117,7 +135,27 @@ def _parsed(table: Mapping[str, Any], stem: str) -> Recipe:
         activations=activations,
         passes=passes,
         tables=tuple(dict(step) for step in steps),
+        rival=_rival(table, training),
     )
+
+
+def _rival(table: Mapping[str, Any], training: TrainingOptions) -> Rival | None:
+    if "rival" not in table:
+        return None
+    rival = _table(table, "rival")
+    for key in rival:
+        if key not in ("title", "pass"):
+            raise ValueError(f"rival.{key} is no key; there are title, pass")
+    steps = _steps(rival, "rival.pass")
+    passes = tuple(make_pass(step, f"rival.pass[{i}]", training) for i, step in enumerate(steps))
+    return Rival(title=_text(rival, "title", "rival"), passes=passes)
+
+
+def _steps(table: Mapping[str, Any], path: str) -> list[Mapping[str, Any]]:
+    steps = table.get("pass", [])
+    if not isinstance(steps, list) or not steps or not all(isinstance(step, Mapping) for step in steps):
+        raise ValueError(f"a recipe needs passes: one table [[{path}]] with a kind each")
+    return steps
 
 
 def _table(table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
