@@ -61,7 +61,7 @@ def read_result(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path}: not a JSON file ({fault})") from None
     except RecursionError:
         raise ValueError(f"{path}: not a result: it is nested too deeply") from None
-    kinds = ("result", "verify", "against", "cost", "demo", "info")
+    kinds = ("result", "modelled", "verify", "against", "cost", "demo", "info")
     if not isinstance(value, dict) or value.get("kind") not in kinds:
         raise ValueError(
             f"{path}: not a result: its `kind` must be one of {', '.join(kinds)}; write results with "

@@ -8,6 +8,7 @@ from typing import Any
 from . import sections
 from .form_sections import forms_fact, forms_section, machines_section
 from .mapping_gain import gain_section
+from .modelled_sections import modelled_facts, modelled_section
 from .page import Page, Section, render
 from .range_sections import info_facts, info_section
 from .units import amount
@@ -104,6 +105,7 @@ def _build_page(results: Sequence[Result]) -> Page:
     parts = _flatten(results)
     costs = [part for part in parts if part["kind"] == "cost"]
     runs = [part for part in parts if part["kind"] == "result"]
+    modelled = [part for part in parts if part["kind"] == "modelled"]
     checks = [part for part in parts if part["kind"] == "verify"]
     demos = [result for result in results if result["kind"] == "demo"]
     infos = [part for part in parts if part["kind"] == "info"]
@@ -116,6 +118,8 @@ def _build_page(results: Sequence[Result]) -> Page:
     if runs:
         clock, words = clock_of(runs[0], costs)
         facts += sections.total_facts(runs[0], clock, words)
+    elif modelled and not costs:  # never beside a part's clock and LUTs
+        facts += modelled_facts(modelled[0])
     facts += [sections.cost_fact(cost) for cost in costs[:1]]
     facts += [fact for value in infos[:1] for fact in info_facts(value)]
     for demo in demos:
@@ -131,13 +135,14 @@ def _build_page(results: Sequence[Result]) -> Page:
         title = f"{run['network']} on {run['machine']}"
         first_of_its_rows = all(run["energy_rows"] != other["energy_rows"] for other in runs[:number])
         body.append(sections.simulation_section(run, clock, words, title, rows_shown=first_of_its_rows))
+    body += [modelled_section(value) for value in modelled]
     body += [sections.cost_section(cost) for cost in costs]
     body += [sections.phase_section(demo["phases"]) for demo in demos]
     for result in results:
         if result.get("provenance"):
             body.append(sections.provenance_section(result["provenance"]))
 
-    first = runs[0] if runs else (checks + costs + infos + frameworks)[0]
+    first = runs[0] if runs else (modelled + checks + costs + infos + frameworks)[0]
     names = [str(first[key]) for key in ("network", "machine", "target", "framework") if first.get(key)]
     return Page(
         title=demos[0]["title"] if demos else " on ".join(names[:2]),

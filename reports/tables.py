@@ -252,6 +252,7 @@ def _payloads(value: dict[str, Any], console: Console) -> None:
                 text=(0,),
             )
         )
+        console.print("Found at the mean payload and load, counted by the nests' own tiles.")
     means = [layer["name"] for layer in value["layers"] if layer.get("payload_exact") is False]
     if means:
         console.print(
