@@ -139,5 +139,7 @@ def layer_problem(layer: TopologyLayer, **given: Any) -> Problem:
         FX=layer.filter_w,
         stride_y=layer.stride_h,
         stride_x=layer.stride_w,
+        dilation_y=layer.dilation_h,
+        dilation_x=layer.dilation_w,
         **given,
     )

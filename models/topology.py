@@ -41,6 +41,9 @@ class TopologyLayer:
     stride_w: int = 1
     groups: int = 1
     """Convolutions of these sizes that run one after the other, on channels of their own."""
+    dilation_h: int = 1
+    """Pixels from one row of the filter to the next."""
+    dilation_w: int = 1
 
     def __post_init__(self) -> None:
         for what in fields(self):
@@ -52,12 +55,17 @@ class TopologyLayer:
                     f"layer {self.name!r:.80}: {what.name} must be from 1 to {MAX_SIZE}, not {value}"
                 )
         for side in ("h", "w"):
-            filter_side, ifmap_side = getattr(self, f"filter_{side}"), getattr(self, f"ifmap_{side}")
-            if filter_side > ifmap_side:
+            reach, ifmap_side = self._reach(side), getattr(self, f"ifmap_{side}")
+            if reach > ifmap_side:
+                dilated = "" if getattr(self, f"dilation_{side}") == 1 else ", dilated"
                 raise ValueError(
                     f"layer {self.name!r:.80}: filter_{side} must be at most ifmap_{side} ({ifmap_side}, "
-                    f"padding counts), not {filter_side}"
+                    f"padding counts), not {reach}{dilated}"
                 )
+
+    def _reach(self, side: str) -> int:
+        """Pixels from a filter's first to its last, along `h` or `w`."""
+        return int((getattr(self, f"filter_{side}") - 1) * getattr(self, f"dilation_{side}") + 1)
 
     @classmethod
     def product(cls, name: str, m: int, n: int, k: int) -> TopologyLayer:
@@ -71,8 +79,8 @@ class TopologyLayer:
         """
         more = (self.stride_h - 1, self.stride_w - 1) if round_up else (0, 0)
         return (
-            (self.ifmap_h - self.filter_h + more[0]) // self.stride_h + 1,
-            (self.ifmap_w - self.filter_w + more[1]) // self.stride_w + 1,
+            (self.ifmap_h - self._reach("h") + more[0]) // self.stride_h + 1,
+            (self.ifmap_w - self._reach("w") + more[1]) // self.stride_w + 1,
         )
 
     @property
@@ -83,7 +91,11 @@ class TopologyLayer:
     @property
     def is_product(self) -> bool:
         """Whether it is a product of matrices, as `product` makes it."""
-        return (self.channels, self.filter_h, self.filter_w) == (1, 1, self.ifmap_w) and self.groups == 1
+        return (
+            self.dilation_w == 1
+            and (self.channels, self.filter_h, self.filter_w) == (1, 1, self.ifmap_w)
+            and self.groups == 1
+        )
 
     @property
     def macs(self) -> int:
@@ -115,7 +127,7 @@ def graph_topology(graph: Graph) -> Topology:
     other (K, N); a batch of different matrices becomes that many groups.
 
     Raises:
-        ValueError: a dilated, transposed or three-dimensional convolution, or no layer; names the node.
+        ValueError: a transposed or three-dimensional convolution, or no layer; names the node.
     """
     layers = []
     fixed = set(graph.constants)
@@ -137,7 +149,7 @@ def network_topology(network: Network) -> Topology:
     """The convolutions and linear layers of an integer network, as `graph_topology` has those of a graph.
 
     Raises:
-        ValueError: a dilated convolution, or no layer at all; names the layer.
+        ValueError: no layer at all.
     """
     layers = []
     for layer in network.layers:
@@ -145,8 +157,6 @@ def network_topology(network: Network) -> Topology:
             filters, window = network.weights[layer.name].values.shape
             layers.append(TopologyLayer.product(layer.name, 1, filters, window))
         elif isinstance(layer, Conv):
-            if layer.dilation != (1, 1):
-                raise ValueError(_DILATED.format(name=layer.name, dilation=layer.dilation))
             filters, channels, filter_h, filter_w = network.weights[layer.name].values.shape
             _, height, width = network.tensors[layer.input].shape
             top, left, bottom, right = layer.padding
@@ -162,6 +172,8 @@ def network_topology(network: Network) -> Topology:
                     stride_h=layer.stride[0],
                     stride_w=layer.stride[1],
                     groups=layer.groups,
+                    dilation_h=layer.dilation[0],
+                    dilation_w=layer.dilation[1],
                 )
             )
     if not layers:
@@ -170,10 +182,6 @@ def network_topology(network: Network) -> Topology:
 
 
 _NO_LAYERS = "{name!r:.80}: has no convolution and no product of matrices"
-_DILATED = (
-    "layer {name!r:.80}: only convolutions over one or two axes without dilation have a form as a topology's "
-    "row, not dilations {dilation}"
-)
 _CONVOLUTIONS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}
 """The operand that is the weights."""
 _PRODUCTS = {"Gemm": (0, 1), "MatMul": (0, 1), "MatMulInteger": (0, 1), "QLinearMatMul": (0, 3)}
@@ -185,8 +193,11 @@ def _convolution(graph: Graph, node: Node) -> TopologyLayer:
     weights = graph.values[node.inputs[_CONVOLUTIONS[node.op]]].shape
     groups = integer(node, "group", 1)
     window = window_of(node, picture[2:], weights[2:])
-    if len(window.kernel) > 2 or any(step != 1 for step in window.dilations):
-        raise ValueError(_DILATED.format(name=node.name, dilation=window.dilations))
+    if len(window.kernel) > 2:
+        raise ValueError(
+            f"layer {node.name!r:.80}: only convolutions over one or two axes have a form as a topology's "
+            f"row, not over {len(window.kernel)}"
+        )
     flat = len(window.kernel) == 1
     sides = [sum(part) for part in zip(window.begins, window.spatial, window.ends, strict=True)]
     return TopologyLayer(
@@ -200,6 +211,8 @@ def _convolution(graph: Graph, node: Node) -> TopologyLayer:
         stride_h=1 if flat else window.strides[0],
         stride_w=window.strides[-1],
         groups=groups * picture[0],
+        dilation_h=1 if flat else window.dilations[0],
+        dilation_w=window.dilations[-1],
     )
 
 

@@ -276,6 +276,8 @@ def roofline(
         roofs: MACs a cycle that the array reaches at most, one for each PE kind.
         slope: bytes a cycle that the memory gives at most.
     """
+    from matplotlib.ticker import NullFormatter
+
     figure, axes = _start(3.6)
     axes.spines["left"].set_visible(True)
     axes.spines["left"].set_color(_INK)
@@ -297,6 +299,8 @@ def roofline(
     axes.set_xlim(low, high)
     axes.xaxis.set_major_formatter(_thousands)
     axes.yaxis.set_major_formatter(_thousands)
+    bottom, top = axes.get_ylim()
+    axes.yaxis.set_minor_formatter(_thousands if top < 10 * bottom else NullFormatter())
     axes.set_xlabel("MACs a byte of the busier direction", color=_INK)
     axes.set_ylabel("MACs a cycle", color=_INK)
     return _svg(figure, title)

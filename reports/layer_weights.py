@@ -106,7 +106,9 @@ def model_problems(
 def _words(own: bool, width: int, bits: int | None) -> str:
     if own:
         return "formats and payloads of the model's own"
-    return f"{width} bits a value, dense" + ("" if bits is not None else " (assumed: the model is float)")
+    return f"{width} bit{'s' if width > 1 else ''} a value, dense" + (
+        "" if bits is not None else " (assumed: the model is float)"
+    )
 
 
 def _formats(networks: list[Network]) -> dict[str, dict[str, Any]]:

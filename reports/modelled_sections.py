@@ -39,7 +39,7 @@ def modelled_section(value: Result) -> Section:
     """Latency, stalls, bytes by level, roofline and event energy of a run on an abstract machine."""
     total, clock = value["total"], value["clock_hz"]
     intro = (
-        f"Fidelity: modelled. This machine has no RTL: its figures are counted by rules and held to published "
+        "Fidelity: modelled. This machine has no RTL: its figures are counted by rules and held to published "
         f"ones, not to a circuit. {amount(total['cycles'])} cycles an image, "
         f"{seconds(total['cycles'] / clock)} at the machine's {clock / 1e6:g} MHz."
     )
@@ -109,8 +109,8 @@ def _layer_blocks(value: Result) -> list[Block]:
             rows=rows,
             foot=foot,
             text=frozenset({0, 8}),
-            caption="Bytes are those of the outermost memory. Utilization counts products that are formed, of "
-            "all that the PEs could form.",
+            caption="Bytes are those of the outermost memory. Utilization counts products that are formed, "
+            "of all that the PEs could form.",
         ),
         Figure(svg=chart, caption="What the PEs did: worked, or waited, by cause."),
     ]

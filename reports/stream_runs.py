@@ -44,12 +44,13 @@ def parse_foldings(texts: Sequence[str] | None) -> dict[str, tuple[int, int]]:
 
 
 def _fits(pipeline: Pipeline, layers: Sequence[TopologyLayer]) -> bool:
-    """Whether a published pipeline is one of these layers, some of them padded."""
+    """Whether a published pipeline is one of these layers, their inputs padded to lanes, the last one's rows."""
+    last = len(layers) - 1
     return len(pipeline.units) == len(layers) and all(
-        unit.mh >= layer.filters
-        and unit.mw >= layer.window
+        (unit.mh >= layer.filters if number == last else unit.mh == layer.filters)
+        and 0 <= unit.mw - layer.window < unit.simd
         and (unit.picture, unit.kernel) == ((1, 1) if layer.is_product else (layer.ifmap_h, layer.filter_h))
-        for unit, layer in zip(pipeline.units, layers, strict=True)
+        for number, (unit, layer) in enumerate(zip(pipeline.units, layers, strict=True))
     )
 
 

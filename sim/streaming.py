@@ -74,10 +74,11 @@ class MatrixVectorUnit:
         """
         square = layer.ifmap_h == layer.ifmap_w and layer.filter_h == layer.filter_w
         row = layer.is_product and layer.ifmap_h == 1
-        if not row and (not square or (layer.stride_h, layer.stride_w, layer.groups) != (1, 1, 1)):
+        steps = (layer.stride_h, layer.stride_w, layer.dilation_h, layer.dilation_w, layer.groups)
+        if not row and (not square or steps != (1,) * 5):
             raise ValueError(
                 f"layer {layer.name!r:.80}: a streaming unit takes square convolutions of stride 1 in one "
-                "group and products with one row"
+                "group, not dilated, and products with one row"
             )
         return cls(
             name=layer.name,

@@ -174,8 +174,15 @@ def fold_layer(layer: TopologyLayer, array: SystolicArray, compat: Compat = Comp
 
     A fold takes temporal + rows + cols − 2 cycles where sums stay (the last PE gets its last pair that late),
     and rows more where an operand stays, which must be loaded first. Folds don't overlap.
+    Raises:
+        ValueError: a dilated convolution; names the layer.
     Source: Samajdar et al. 2020, ISPASS, for the folds; docs/systolic.md for each term.
     """
+    if (layer.dilation_h, layer.dilation_w) != (1, 1):
+        raise ValueError(
+            f"layer {layer.name!r:.80}: a systolic array's streams have no dilation, not "
+            f"{layer.dilation_h}×{layer.dilation_w}: map it on a machine without array.dataflow"
+        )
     height, width = layer.outputs(round_up=compat is Compat.SCALESIM)
     pixels, window, filters = height * width, layer.window, layer.filters
     spatial_rows, spatial_cols, temporal = {
@@ -201,7 +208,7 @@ def closed_form(layer: TopologyLayer, array: SystolicArray, compat: Compat = Com
     """Cycles and accesses of a layer, without stepping; DRAM traffic as if buffers held all operands.
 
     Raises:
-        ValueError: more cycles than 63 bits count; names the layer.
+        ValueError: as `fold_layer`, or more cycles than 63 bits count; names the layer.
     """
     folds = fold_layer(layer, array, compat)
     cycles = layer.groups * folds.cycles

@@ -96,7 +96,7 @@ def topology_graph(topology: Topology) -> Graph:
                 "kernel_shape": (layer.filter_h, layer.filter_w),
                 "strides": (layer.stride_h, layer.stride_w),
                 "pads": (0, 0, 0, 0),
-                "dilations": (1, 1),
+                "dilations": (layer.dilation_h, layer.dilation_w),
                 "group": layer.groups,
             }
             node = Node(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bitwright.mapper.problem import layer_problem
 from bitwright.models.architectures import architecture
 from bitwright.models.graph import Node, Value, layer_counts
 from bitwright.models.importers.load import load_model, network_model
@@ -17,6 +18,7 @@ from bitwright.models.importers.topology import load_topology, model_topology, t
 from bitwright.models.storage import ImportModelError
 from bitwright.models.topology import Topology, TopologyLayer, graph_topology
 from bitwright.models.zoo import random_network
+from bitwright.sim.systolic import Dataflow, SystolicArray, closed_form
 
 HEADING = (
     "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides,\n"
@@ -131,7 +133,7 @@ def test_networks_of_the_zoo_have_as_many_macs_as_topologies(name: str) -> None:
     assert sum(layer.macs for layer in graph_topology(graph).layers) == products
 
 
-@pytest.mark.parametrize("seed", [0, 3, 5, 6, 7])  # without dilation
+@pytest.mark.parametrize("seed", range(8))  # 1, 2 and 4 with dilation
 def test_an_integer_networks_layers_have_its_macs(seed: int) -> None:
     network = random_network(seed)
     topology = model_topology(network_model(network))
@@ -167,10 +169,14 @@ def test_what_has_no_form_as_a_row_is_refused_with_the_layer() -> None:
         values=values,
         constants={"w": np.zeros((1, 1, 2, 2), np.float32)},
     )
-    with pytest.raises(ValueError, match=r"layer 'wide': only convolutions .* not dilations \(2, 2\)"):
-        graph_topology(other)
-    with pytest.raises(ValueError, match=r"layer 'layer1': only convolutions .* not dilations \(\d, \d\)"):
-        model_topology(network_model(random_network(1)))
+    (layer,) = graph_topology(other).layers
+    # Windows of 2 × 2 pixels that lie 2 apart reach over 3: 3 × 3 of them on 5 × 5.
+    assert (layer.dilation_h, layer.dilation_w, layer.outputs(), layer.macs) == (2, 2, (3, 3), 36)
+    assert (layer_problem(layer).dilation_y, layer_problem(layer).OY) == (2, 3)
+    with pytest.raises(ValueError, match=r"layer 'wide': a systolic array's streams have no dilation"):
+        closed_form(layer, SystolicArray(rows=2, cols=2, dataflow=Dataflow.OUTPUT_STATIONARY))
+    with pytest.raises(ValueError, match=r"filter_h must be at most ifmap_h \(5, .*\), not 7, dilated"):
+        replace(layer, dilation_h=6)
     with pytest.raises(ValueError, match="'net': has no convolution and no product of matrices"):
         graph_topology(replace(graph, nodes=(), outputs=()))
 
