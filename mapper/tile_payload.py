@@ -78,7 +78,8 @@ def mean_ratio(problem: Problem, mask: NDArray[np.bool_], index_bits: int) -> tu
 def _entries(mask: NDArray[np.bool_], tile_of: Array, tiles: int, index_bits: int) -> Array:
     """Entries of each tile, fillers included; values lie in their tiles in their order in `mask`."""
     flat = mask.ravel()
-    order = np.argsort(tile_of, kind="stable")
+    in_order = not np.any(tile_of[1:] < tile_of[:-1])
+    order = np.arange(tile_of.size) if in_order else np.argsort(tile_of, kind="stable")
     sizes = np.bincount(tile_of, minlength=tiles)
     starts = np.cumsum(sizes) - sizes
     there = np.flatnonzero(flat[order])

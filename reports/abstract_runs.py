@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from ..mapper.hierarchy import AbstractMachine
 from ..mapper.problem import Problem
 from .densities import Density
-from .layer_weights import LayerWeights, exact_payload, model_problems
+from .layer_weights import LayerWeights, exact_payload, model_problems, runs_in_queues
 from .modelled import layer_row, modelled_result
-from .queue_runs import queue_row, runs_in_queues
+from .queue_runs import queue_row
 
 if TYPE_CHECKING:
     from ..mapper.optimum import Found
@@ -64,7 +64,9 @@ class Search:
         return SECONDS if self.time_limit_s is None else self.time_limit_s
 
 
-def _layers(model: Model, machine: AbstractMachine, asked: Search) -> tuple[list[LayerWeights], str]:
+def _layers(
+    model: Model, machine: AbstractMachine, asked: Search, *, queued: bool = False
+) -> tuple[list[LayerWeights], str]:
     """The model's layers as the command line wants them, and words on it."""
     return model_problems(
         model,
@@ -74,6 +76,7 @@ def _layers(model: Model, machine: AbstractMachine, asked: Search) -> tuple[list
         activation_density=asked.activation_density,
         measured=asked.measured,
         seed=asked.seed,
+        queued=queued,
     )
 
 
@@ -276,7 +279,7 @@ def simulate_abstract(
         from .systolic_runs import simulate_systolic
 
         return simulate_systolic(model, machine, compat=compat or "none", stepped=stepped)
-    parts, words = _layers(model, machine, asked)
+    parts, words = _layers(model, machine, asked, queued=not asked.planned)
     if machine.dataflow:
         from .stream_runs import simulate_stream
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..models.network import Network
     from ..models.weights import WeightRecord
 
-__all__ = ["BITS", "LayerWeights", "exact_payload", "model_problems"]
+__all__ = ["BITS", "LayerWeights", "exact_payload", "model_problems", "runs_in_queues"]
 
 BITS = 8
 """Of weights and activations where a model has no formats, unless other ones are asked for."""
@@ -49,6 +49,11 @@ class LayerWeights:
     """Where weights are not zero, if tiles can be encoded one by one."""
 
 
+def runs_in_queues(machine: AbstractMachine, problem: Problem) -> bool:
+    """Whether the layer is a matrix times a vector, on a machine with queues."""
+    return machine.queues is not None and problem.macs == problem.K * problem.C
+
+
 def model_problems(
     model: Model,
     machine: AbstractMachine,
@@ -58,12 +63,23 @@ def model_problems(
     activation_density: Mapping[str, Density] | None = None,
     measured: Mapping[str, float] | None = None,
     seed: int = 0,
+    queued: bool = False,
 ) -> tuple[list[LayerWeights], str]:
     """A model's layers for a machine, and in words where their bits and densities are from.
 
     Integer layers have their own formats, and weights that may be zero; all others `bits`, dense. Given
     densities go before. Where the machine holds weights compressed, layers with zeros are counted by the
     relative-index streams of their weights, if these are smaller than dense ones.
+
+    Args:
+        model: any.
+        machine: that its layers run on.
+        bits: of weights and activations, instead of the model's own.
+        weight_density: given by layer; under the empty name that of all others.
+        activation_density: the same of inputs.
+        measured: densities of inputs on images.
+        seed: of random weights.
+        queued: whether layers that run in the machine's queues do, whose streams aren't looked at here.
 
     Raises:
         ValueError: as `model_topology`, bits outside 1…64, or a density of a layer that there isn't.
@@ -92,7 +108,8 @@ def model_problems(
             activations=inputs.get(layer.name),
             measured=seen,
         )
-        found.append(_encoded(part, machine, seed + number))
+        apart = queued and runs_in_queues(machine, problem)
+        found.append(part if apart else _encoded(part, machine, seed + number))
     words = _words(all(name in known for name in names), width, bits)
     if given:
         words += f"; weights of {', '.join(given)} seeded random at given densities"

@@ -20,14 +20,9 @@ if TYPE_CHECKING:
     from ..models.weights import WeightRecord
     from ..sim.sparse_fc import EncodedLayer, SparseFcMachine, SparseFcResult
 
-__all__ = ["queue_machine", "queue_row", "runs_in_queues"]
+__all__ = ["queue_machine", "queue_row"]
 
 _NOT_MODELLED = ("pointers to the columns of each PE's part",)
-
-
-def runs_in_queues(machine: AbstractMachine, problem: Problem) -> bool:
-    """Whether the layer is a matrix times a vector, on a machine with queues."""
-    return machine.queues is not None and problem.macs == problem.K * problem.C
 
 
 def queue_machine(machine: AbstractMachine, weight_bits: int | None = None) -> SparseFcMachine:

@@ -44,7 +44,7 @@ def parse_foldings(texts: Sequence[str] | None) -> dict[str, tuple[int, int]]:
 
 
 def _fits(pipeline: Pipeline, layers: Sequence[TopologyLayer]) -> bool:
-    """Whether a published pipeline is one of these layers, their inputs padded to lanes, the last one's rows."""
+    """Whether a published pipeline is one of these layers, columns padded to lanes, the last one's rows."""
     last = len(layers) - 1
     return len(pipeline.units) == len(layers) and all(
         (unit.mh >= layer.filters if number == last else unit.mh == layer.filters)

@@ -174,6 +174,7 @@ def fold_layer(layer: TopologyLayer, array: SystolicArray, compat: Compat = Comp
 
     A fold takes temporal + rows + cols − 2 cycles where sums stay (the last PE gets its last pair that late),
     and rows more where an operand stays, which must be loaded first. Folds don't overlap.
+
     Raises:
         ValueError: a dilated convolution; names the layer.
     Source: Samajdar et al. 2020, ISPASS, for the folds; docs/systolic.md for each term.
