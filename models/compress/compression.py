@@ -90,6 +90,7 @@ def compress(
     data: Dataset,
     *,
     folder: Path | None = None,
+    keep_all: bool = False,
     watch: PassWatch | None = None,
 ) -> Compressed:
     """The network that a recipe makes of `graph`; the same for the same arguments on one machine.
@@ -99,6 +100,7 @@ def compress(
         recipe: what to do.
         data: fits the graph's input.
         folder: where states between passes are kept; a run that finds one goes on there. None keeps none.
+        keep_all: whether the states before the newest stay, too, so that recipes that begin alike share them.
         watch: progress.
 
     Raises:
@@ -142,6 +144,8 @@ def compress(
         accuracy = after
         if folder is not None:
             _keep(folder, recipe, start, subject, records, number + 1, original)
+            if not keep_all:
+                _place(folder, recipe, start, number).unlink(missing_ok=True)
     return Compressed(
         subject=subject,
         passes=tuple(records),
@@ -183,7 +187,6 @@ def _keep(
 ) -> None:
     record = {"original": original, "passes": [asdict(entry) for entry in records]}
     write_checkpoint(_place(folder, recipe, start, count), subject, record)
-    _place(folder, recipe, start, count - 1).unlink(missing_ok=True)
 
 
 def _resumed(

@@ -1,0 +1,127 @@
+"""A method shown: its recipe beside the uncompressed network and a rival, in bytes, accuracy and cycles."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .files import write_json
+
+if TYPE_CHECKING:
+    from ..models.compress.compression import Compressed
+    from ..models.compress.recipe import Recipe
+    from ..models.network import Network
+
+__all__ = ["MACHINE", "run_method"]
+
+MACHINE = "core-medium"
+"""What cycles are counted on."""
+
+
+def run_method(stem: str, data: Mapping[str, str], folder: Path) -> dict[str, Any]:
+    """What a shipped recipe reaches, as plain values; a run that was made before is read again.
+
+    Args:
+        stem: of the recipe's file, `.quick` for its short form.
+        data: where a recipe's data lies, by its name there.
+        folder: where states and results are kept.
+
+    Returns:
+        the recipe's name, its command, and `uncompressed`, `method` and `rival` (None where there is none),
+        each with bytes, products, accuracies and cycles.
+
+    Raises:
+        ValueError: the recipe's data isn't given, or a pass fails.
+    """
+    from ..models.compress.recipe import SHIPPED, load_recipe
+
+    recipe = load_recipe(SHIPPED / f"{stem}.toml")
+    if recipe.model is None or recipe.data is None:
+        raise ValueError(f"recipe {stem}: model and data must be given to show it")
+    place = "digits" if recipe.data == "digits" else data.get(recipe.data)
+    if place is None:
+        raise ValueError(f"recipe {stem} is shown on {recipe.data}, which isn't there")
+    text = (SHIPPED / f"{stem}.toml").read_text(encoding="utf-8")
+    key = hashlib.sha256(f"1 {text}".encode()).hexdigest()[:16]
+    kept = folder / f"{stem}-{key}.json"
+    if kept.is_file():
+        found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+        return found
+    value = {
+        "recipe": stem,
+        "references": list(recipe.references),
+        "model": recipe.model,
+        "data": recipe.data,
+        "command": f"bitwright compress {recipe.model} --recipe {stem} --data {recipe.data} -o out.bw",
+        **_runs(recipe, place, folder / "states"),
+    }
+    write_json(kept, value)
+    return value
+
+
+def _runs(recipe: Recipe, place: str, states: Path) -> dict[str, Any]:
+    from ..models.compress.compression import compress
+    from ..models.compress.datasets import load_dataset
+    from ..models.importers.load import load_model
+
+    assert recipe.model is not None
+    graph = load_model(recipe.model).graph
+    data = load_dataset(place, recipe.data_options, seed=recipe.seed)
+
+    def run(chosen: Recipe) -> Compressed:
+        return compress(graph, chosen, data, folder=states, keep_all=True)
+
+    trained = recipe.passes[0].name == "train"
+    found: dict[str, Any] = {"uncompressed": None, "rival": None}
+    if trained:
+        found["uncompressed"] = _outcome(run(dataclasses.replace(recipe, passes=recipe.passes[:1])))
+    done = run(recipe)
+    found["method"] = _outcome(done)
+    found["notes"] = {f"{i} {entry.name}": entry.notes for i, entry in enumerate(done.passes) if entry.notes}
+    found["seconds"] = sum(entry.seconds for entry in done.passes)
+    if not trained:
+        found["uncompressed"] = {
+            "payload_bytes": done.original_bytes,
+            "macs": done.original_macs,
+            "nonzero_macs": done.original_macs,
+            "accuracy": done.original_accuracy,
+            "integer_accuracy": None,
+            "cycles": None,
+            "reason": "not run as integers",
+        }
+    if recipe.rival is not None:
+        rival = run(dataclasses.replace(recipe, passes=recipe.rival.passes))
+        found["rival"] = {"title": recipe.rival.title, **_outcome(rival)}
+    return found
+
+
+def _outcome(done: Compressed) -> dict[str, Any]:
+    value: dict[str, Any] = {
+        "payload_bytes": done.payload_bytes,
+        "macs": done.macs,
+        "nonzero_macs": done.kept_macs,
+        "accuracy": done.accuracy,
+        "integer_accuracy": None,
+        "cycles": None,
+        "reason": None,
+    }
+    try:
+        integers = done.integers()
+        value["integer_accuracy"] = done.integer_accuracy(integers)
+        value |= _cost(integers.network)
+    except ValueError as fault:
+        value["reason"] = str(fault)
+    return value
+
+
+def _cost(network: Network) -> dict[str, Any]:
+    from ..mapper.machine import load_machine
+    from ..sim.cycle import simulate
+    from .core_mapping import map_for
+
+    result = simulate(map_for(network, load_machine(MACHINE)))
+    return {"cycles": result.cycles, "energy_pj": sum(result.energy_pj.values())}
