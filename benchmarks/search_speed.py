@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from bitwright.mapper import access_kernel as kernel
+from bitwright.mapper import cost_kernel as kernel
 from bitwright.mapper.evaluation import machine_arrays
 from bitwright.mapper.factor_space import walk_space
 from bitwright.mapper.hierarchy import AbstractMachine, Axis, Level, PeMode

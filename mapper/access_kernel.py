@@ -1,10 +1,11 @@
-"""How often each value moves: exact counts, bits, energy and cycles of a loop nest, ragged tiles included.
+"""How often each value moves: exact counts of a loop nest, ragged tiles included.
 
 A nest is a chain of extents a loop: `ext[p, d]` values of loop d lie below position p. Positions run from
 the PEs outwards: the axes below level 0, the loops of level 0, the axes below level 1, and so on. At each
 position the extent above is cut into tiles of the extent below, the last of which may be smaller. Loops
-are independent, so every count is a product of one count a loop; only the rows (and columns) of inputs join
-two loops, output and filter row. docs/mapping.md states the rules.
+are independent, so every count is a product of one factor a loop; only the rows (and columns) of inputs join
+two loops, output and filter row. Loops whose extents divide each other are counted together, position by
+position; the others (`listed`) each by its chain (`chain_kernel`). docs/mapping.md states the rules.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..models.jit import njit
+from .chain_kernel import chain_width, cut_chain, sum_tiles
 
 __all__ = [
     "FIRST_CHILD",
@@ -21,18 +23,16 @@ __all__ = [
     "FIRST_SHARE_CHILD",
     "FIRST_SHARE_PARENT",
     "MOVES",
-    "PLACE",
     "VISIT_CHILD",
     "VISIT_PARENT",
     "VISIT_SHARE_CHILD",
     "VISIT_SHARE_PARENT",
-    "cost_of",
     "count_all",
     "count_move",
-    "count_steps",
-    "evaluate_batch",
+    "distinct",
     "fill_extents",
-    "tile_sizes",
+    "new_work",
+    "survey",
 ]
 
 # Columns of a move, in values. A move is what passes between a level (or the PEs) and the next level out
@@ -47,25 +47,46 @@ MOVES = 8
 
 _B, _G, _K, _C, _OY, _OX, _FY, _FX = range(8)
 _W, _I, _O = range(3)
-_RAGGED = 16
-"""Sizes that the tiles of one loop may have: one more than positions."""
 
-_LACKING = (0, 3, 1, 2, 0, 0, 2, 2)
-"""By loop: the operand that does not depend on it; 3 where all do."""
+# By operand: the loops that it depends on, a bit each.
+_ON_W = 1 << _G | 1 << _K | 1 << _C | 1 << _FY | 1 << _FX
+_ON_I = 255 - (1 << _K)
+_ON_O = 255 - (1 << _C | 1 << _FY | 1 << _FX)
 
 # Entries of `shape` after the eight extents: stride and dilation over their common divisor.
 _SY, _SX, _DY, _DX = 8, 9, 10, 11
 
+# Columns of the table of a nest, one row a position. 0 to 7: steps of each loop, 1 for those that are listed.
+# Then by operand: steps of the loops that it does not depend on; of those that it does; the loops inside of
+# the innermost that it depends on and that has steps, a bit each; steps of the others among the first. Then
+# the loops that have steps, a bit each; the innermost that inputs depend on; the level whose loops these are,
+# -1 for an axis; whether one read serves an axis.
+_SAME, _ON, _INSIDE, _FRESH, _MOVED, _STOP, _LEVEL, _SERVED = 8, 11, 14, 17, 20, 21, 22, 23
+_COLUMNS = 24
+
 
 @njit
-def _irrelevant(x: int, d: int) -> bool:
-    """Whether operand x does not depend on loop d."""
-    return _LACKING[d] == x
+def new_work(levels: int, axis_level: Any, multicast: Any) -> Any:
+    """Scratch of the counts on a machine: extents, each level's position, the nest's table, the chains."""
+    top = levels + axis_level.shape[0]
+    rows, columns = top + 2, 2 * top + 2
+    ext, place = np.zeros((top + 1, 8), np.int64), np.zeros(levels, np.int64)
+    table, chains = np.zeros((top, _COLUMNS), np.int64), np.zeros((9, rows, columns), np.int64)
+    p = 0
+    for level in range(levels):
+        for a in range(axis_level.shape[0]):
+            if axis_level[a] == level:
+                table[p, _LEVEL], table[p, _SERVED] = -1, int(multicast[a] > 0)
+                p += 1
+        table[p, _LEVEL] = level
+        place[level] = p
+        p += 1
+    return ext, place, table, chains
 
 
 @njit
-def fill_extents(tiles: Any, counts: Any, axis_level: Any, ext: Any, place: Any) -> int:
-    """The number of positions; fills `ext` and `place`, the position of each level's loops."""
+def fill_extents(tiles: Any, counts: Any, axis_level: Any, ext: Any) -> None:
+    """Nothing; fills the extents below each position."""
     p = 0
     for d in range(8):
         ext[0, d] = 1
@@ -77,60 +98,7 @@ def fill_extents(tiles: Any, counts: Any, axis_level: Any, ext: Any, place: Any)
                 p += 1
         for d in range(8):
             ext[p + 1, d] = tiles[level, d]
-        place[level] = p
         p += 1
-    return p
-
-
-@njit
-def tile_sizes(ext: Any, d: int, low: int, top: int, skip: int, sizes: Any, counts: Any) -> int:
-    """How many sizes the tiles below position `low` have; fills `sizes` and `counts`, whole ones first.
-
-    Of a position whose bit is set in `skip` only the first tile counts.
-    """
-    size, many, kinds = ext[top, d], 1, 1
-    for p in range(top - 1, low - 1, -1):
-        e = ext[p, d]
-        if e == size and kinds == 1:
-            continue
-        left = 1
-        if (skip >> p) & 1:
-            for j in range(1, kinds):
-                if sizes[j] >= e:
-                    many += counts[j]
-                else:
-                    sizes[left], counts[left] = sizes[j], counts[j]
-                    left += 1
-        else:
-            whole = size // e
-            rest = size - whole * e
-            total = many * whole
-            for j in range(1, kinds):
-                n = sizes[j] // e
-                total += counts[j] * n
-                r = sizes[j] - n * e
-                if r:
-                    sizes[left], counts[left] = r, counts[j]
-                    left += 1
-            if rest:
-                sizes[left], counts[left] = rest, many
-                left += 1
-            many = total
-        size, kinds = e, left
-    sizes[0], counts[0] = size, many
-    return kinds
-
-
-@njit
-def _tally(ext: Any, d: int, low: int, top: int, skip: int, values: bool, sizes: Any, counts: Any) -> int:
-    """The number of tiles below `low` that are visited, or with `values` their summed sizes."""
-    if values and skip == 0:
-        return int(ext[top, d])
-    kinds = tile_sizes(ext, d, low, top, skip, sizes, counts)
-    total = 0
-    for j in range(kinds):
-        total += counts[j] * (sizes[j] if values else 1)
-    return total
 
 
 @njit
@@ -142,270 +110,289 @@ def distinct(a: int, f: int, stride: int, dilation: int) -> int:
     return int(a * f - max(0, a - dilation) * max(0, f - stride))
 
 
-@njit
-def _sweep(length: int, a: int, f: int, stride: int, dilation: int, filters: bool) -> int:
-    """Input rows fetched while a tile slides over `length` by steps of its own extent.
+@njit(error_model="numpy")
+def survey(orders: Any, shape: Any, slides: bool, work: Any) -> int:
+    """The loops that are listed, a bit each; fills the table and the chains of these from the extents.
 
-    The first tile is fetched whole, of each later one what the one before did not have. `filters`: the loop
-    over filter rows slides, a tile of `a` filter rows with `f` output rows.
+    Listed are loops with an extent that does not divide the next, and the other loop of a picture's axis with
+    one; with `slides`, all loops of windows that may slide.
     """
-    if filters:
-        stride, dilation = dilation, stride
-    if length <= a:
-        return int(distinct(length, f, stride, dilation))
-    whole = length // a
-    rest = length - whole * a
-    one = distinct(a, f, stride, dilation)
-    total = one + (whole - 1) * (distinct(2 * a, f, stride, dilation) - one)
-    if rest:
-        total += distinct(a + rest, f, stride, dilation) - one
-    return int(total)
+    ext, _, table, chains = work
+    top = table.shape[0]
+    listed = 0
+    for p in range(top):
+        moved = 0
+        for d in range(8):
+            above, below = ext[p + 1, d], ext[p, d]
+            # Exact where it divides: the product tells, however large they are.
+            n = int(float(above) / float(below))
+            table[p, d] = n
+            moved |= int(above != below) << d
+            listed |= int(n * below != above) << d
+        table[p, _MOVED] = moved
+    if listed or slides:
+        for axis in range(2):
+            pair = 1 << (_OY + axis) | 1 << (_FY + axis)
+            windows = slides and shape[_OY + axis] > 1 and shape[_FY + axis] > 1
+            if windows or listed & pair:
+                listed |= pair
+        for d in range(8):
+            if (listed >> d) & 1:
+                cut_chain(ext, d, top, chains[d])
+                for p in range(top):
+                    table[p, d] = 1
+    for p in range(top):
+        row = table[p]
+        w, i, o = row[_B] * row[_OY] * row[_OX], row[_K], row[_C] * row[_FY] * row[_FX]
+        row[_SAME], row[_SAME + 1], row[_SAME + 2] = w, i, o
+        row[_ON], row[_ON + 1], row[_ON + 2] = i * o * row[_G], w * o * row[_G], w * i * row[_G]
+        if row[_LEVEL] < 0:
+            continue
+        order, moved = orders[row[_LEVEL]], row[_MOVED]
+        in_w = in_i = in_o = 0
+        open_w = open_i = open_o = 255
+        stop = -1
+        for j in range(7, -1, -1):
+            d = order[j]
+            bit = 1 << d
+            hit = bit & moved
+            stop = d if hit & _ON_I & open_i else stop
+            open_w = 0 if hit & _ON_W else open_w
+            open_i = 0 if hit & _ON_I else open_i
+            open_o = 0 if hit & _ON_O else open_o
+            in_w |= bit & open_w
+            in_i |= bit & open_i
+            in_o |= bit & open_o
+        row[_INSIDE], row[_INSIDE + 1], row[_INSIDE + 2], row[_STOP] = in_w, in_i, in_o, stop
+        fresh = row[_B] if not in_w & 1 << _B else 1
+        fresh *= row[_OY] if not in_w & 1 << _OY else 1
+        row[_FRESH] = fresh * (row[_OX] if not in_w & 1 << _OX else 1)
+        row[_FRESH + 1] = row[_K] if not in_i & 1 << _K else 1
+        fresh = row[_C] if not in_o & 1 << _C else 1
+        fresh *= row[_FY] if not in_o & 1 << _FY else 1
+        row[_FRESH + 2] = fresh * (row[_FX] if not in_o & 1 << _FX else 1)
+    return listed
+
+
+@njit
+def _unlisted(ext: Any, p: int, d: int, listed: int) -> int:
+    return 1 if (listed >> d) & 1 else int(ext[p, d])
+
+
+@njit
+def _tile(x: int, low: int, listed: int, ext: Any, shape: Any) -> int:
+    """Values of a whole tile below `low`, listed loops left aside."""
+    size = _unlisted(ext, low, _G, listed)
+    if x != _O:
+        size *= _unlisted(ext, low, _C, listed)
+    if x != _I:
+        size *= _unlisted(ext, low, _K, listed)
+    if x == _W:
+        return size * _unlisted(ext, low, _FY, listed) * _unlisted(ext, low, _FX, listed)
+    size *= _unlisted(ext, low, _B, listed)
+    if x == _O:
+        return size * _unlisted(ext, low, _OY, listed) * _unlisted(ext, low, _OX, listed)
+    for axis in range(2):
+        if not (listed >> (_OY + axis)) & 1:
+            size *= distinct(
+                ext[low, _OY + axis], ext[low, _FY + axis], shape[_SY + axis], shape[_DY + axis]
+            )
+    return int(size)
 
 
 @njit
 def _window(
-    ext: Any, out: int, tap: int, stride: int, dilation: int,
-    low: int, top: int, skip: int, slide: int, at: int, scratch: Any,
-) -> int:  # fmt: skip
-    """Input rows of all visited tiles along one axis of the picture: loops `out` and `tap` together.
+    axis: int, low: int, skip: int, slide: int, at: int, shape: Any, chains: Any, ext: Any
+) -> int:
+    """Input rows of all tiles along one axis of the picture; `slide` is the loop that slides, at `at`.
 
-    `slide` is the loop that slides, at position `at`, or −1.
+    Rows are a·f − (a − dilation)⁺·(f − stride)⁺: each term is a product of a sum a loop. The rows that are
+    new while a loop slides are in the same way linear in those of the other loop.
     """
-    slides = slide in (out, tap)
-    main, other = (tap, out) if slide == tap else (out, tap)
-    tile = ext[low, main]
-    spans = tile_sizes(ext, main, at + 1 if slides else low, top, skip, scratch[0], scratch[1])
-    others = tile_sizes(ext, other, low, top, skip, scratch[2], scratch[3])
-    total = 0
-    for i in range(spans):
-        for j in range(others):
-            if slides:
-                rows = _sweep(scratch[0, i], tile, scratch[2, j], stride, dilation, slide == tap)
-            else:
-                rows = distinct(scratch[0, i], scratch[2, j], stride, dilation)
-            total += scratch[1, i] * scratch[3, j] * rows
-    return total
-
-
-@njit
-def _count(
-    x: int, first: bool, low: int, top: int, held: Any, steps: int,
-    irrelevant_axes: int, all_axes: int, slide: int, at: int, ext: Any, shape: Any, scratch: Any,
-) -> int:  # fmt: skip
-    """Values of operand x in all visited tiles below `low`.
-
-    `held` has, by loop, the positions over which the tile stays; `irrelevant_axes` are skipped by the loops
-    that x does not depend on, `all_axes` by all; `first`: of the first visits alone (`steps`: all loops).
-    """
-    total = 1
-    for d in range(8):
-        apart = _irrelevant(x, d)
-        if (apart and ext[top, d] == ext[low, d]) or (x == _I and d >= _OY):
-            continue
-        skip = all_axes
-        if apart:
-            skip |= (steps if first else held[d]) | irrelevant_axes
-        total *= _tally(ext, d, low, top, skip, not apart, scratch[0], scratch[1])
-    if x == _I:
-        for out in range(_OY, _FY):
-            total *= _window(
-                ext, out, out + 2, shape[out + 4], shape[out + 6], low, top, all_axes, slide, at, scratch
-            )
-    return total
+    out, tap = _OY + axis, _FY + axis
+    stride, dilation, sums = shape[_SY + axis], shape[_DY + axis], chains[8, 0]
+    outs = taps = low
+    tile_out = tile_tap = 0
+    if slide == out:
+        outs, tile_out = at + 1, ext[low, out]
+    elif slide == tap:
+        taps, tile_tap = at + 1, ext[low, tap]
+    a = sum_tiles(chains[out], outs, skip, 0, 0, sums)
+    f = sum_tiles(chains[tap], taps, skip, 0, 0, sums)
+    again = sum_tiles(chains[tap], taps, skip, stride, tile_tap, sums)
+    if again:
+        again *= sum_tiles(chains[out], outs, skip, dilation, tile_out, sums)
+    return int(a * f - again)
 
 
 @njit
 def count_move(
-    x: int, low: int, high: int, top: int, ext: Any, orders: Any, level_at: Any, axis_at: Any,
-    multicast: Any, sliding: bool, shares: bool, shape: Any, scratch: Any, row: Any,
-) -> None:  # fmt: skip
-    """Nothing; fills `row` with the counts of a move.
+    x: int, low: int, high: int, listed: int, sliding: bool, shares: bool, shape: Any, work: Any, row: Any
+) -> None:
+    """Nothing; fills `row` with the counts of a move, after `survey`.
 
     Args:
         x: the operand.
         low: the position above the tile; 0 for what the PEs take.
         high: the position of the loops of the level that the tile comes from.
-        top: the number of positions.
-        ext: extents, shape (top + 1, 8); those below `low` are not read.
-        orders: loops of each level from the outer to the inner, shape (levels, 8).
-        level_at: by position, its level where it has loops, else −1.
-        axis_at: by position, its axis, else −1.
-        multicast: by axis, whether one read serves all.
+        listed: as `survey` says.
         sliding: whether the level keeps what consecutive tiles share.
         shares: whether the busiest instances' counts are wanted.
         shape: extents, then strides and dilations over their common divisors.
-        scratch: int64, shape (5, 16) at least.
+        work: as `new_work` makes it.
     """
-    held = scratch[4]
-    for d in range(8):
-        held[d] = 0
-    slide, at, steps = -1, -1, 0
-    between, above, served = 0, 0, 0
+    ext, _, table, chains = work
+    top = table.shape[0]
+    depends = _ON_W if x == _W else _ON_I if x == _I else _ON_O
+    held = inside = steps_at = between = above = served = 0  # positions (and loops), a bit each
+    at = -1
+    # Steps of temporal loops that x depends on; of those that it does not, but is fetched for.
+    steps = kept = 1
+    on_between = on_above = same_between = same_above = apart = 1
+    running = low > 0  # what a PE takes it takes anew each cycle
     for p in range(low, top):
-        if level_at[p] >= 0:
-            steps |= 1 << p
-            continue
-        if p <= high:
-            between |= 1 << p
-            if multicast[axis_at[p]] or x == _O:
-                served |= 1 << p
-        else:
-            above |= 1 << p
-    if low:  # what a PE takes it takes anew each cycle
-        running = True
-        for p in range(low, top):
-            if level_at[p] < 0:
-                continue
-            for j in range(7, -1, -1):
-                d = orders[level_at[p], j]
-                if ext[p + 1, d] == ext[p, d]:
-                    continue
-                if _irrelevant(x, d):
-                    held[d] |= 1 << p
-                    continue
-                running = False
-                # A window slides by its own extent: no axis may lie between.
-                if x == _I and sliding and d >= _OY and ext[p, d] == ext[low, d]:
-                    slide, at = d, p
-                break
-            if not running:
-                break
-    for j in range(MOVES if shares else VISIT_SHARE_CHILD):
-        first, parent = (j & 2) > 0, (j & 1) > 0
-        axes = 0
-        if j >= VISIT_SHARE_CHILD:
-            axes = above if parent else between | above
-        if first and x != _O:
-            row[j] = 0
-        elif parent and served == 0 and (j < VISIT_SHARE_CHILD or between == 0):
-            row[j] = row[j - 1]
-        elif j >= VISIT_SHARE_CHILD and axes == 0:
-            row[j] = row[j - 4]
-        else:
-            row[j] = _count(
-                x, first, low, top, held, steps, served if parent else 0, axes, slide, at, ext, shape, scratch
-            )
-
-
-@njit
-def _even_trips(ext: Any, top: int, trips: Any) -> bool:
-    """Whether every extent divides the next; fills `trips`: steps of the loops that only W, I, O lack, and G.
-
-    `trips` has shape (7, positions): products over (B, OY, OX), (K), (C, FY, FX), (G); then over the loops
-    that W, I, O depend on.
-    """
-    for p in range(top):
-        for group in range(4):
-            trips[group, p] = 1
-        for d in range(8):
-            above, below = ext[p + 1, d], ext[p, d]
-            if above == below:
-                continue
-            n = above // below
-            if n * below != above:
-                return False
-            trips[_LACKING[d], p] *= n
-        trips[4, p] = trips[1, p] * trips[2, p] * trips[3, p]
-        trips[5, p] = trips[0, p] * trips[2, p] * trips[3, p]
-        trips[6, p] = trips[0, p] * trips[1, p] * trips[3, p]
-    return True
-
-
-@njit
-def _count_even(
-    x: int, low: int, high: int, top: int, ext: Any, orders: Any, level_at: Any, axis_at: Any,
-    multicast: Any, sliding: bool, shape: Any, trips: Any, row: Any,
-) -> bool:  # fmt: skip
-    """Whether `row` could be filled, as `count_move` would: where all divides and no window slides."""
-    steps = kept = 1  # of temporal loops that x depends on; of those that it does not, but is fetched for
-    rel_between = rel_above = same_between = same_above = apart = 1
-    running = low > 0
-    for p in range(low, top):
-        irrelevant = trips[x, p]
-        relevant = trips[4 + x, p]
-        if level_at[p] < 0:
+        same, on = table[p, _SAME + x], table[p, _ON + x]
+        if table[p, _LEVEL] < 0:
             if p <= high:
-                rel_between *= relevant
-                same_between *= irrelevant
-                if x != _O and not multicast[axis_at[p]]:
-                    apart *= irrelevant
+                between |= 1 << p
+                on_between *= on
+                same_between *= same
+                if x == _O or table[p, _SERVED]:
+                    served |= 1 << p
+                else:
+                    apart *= same
             else:
-                rel_above *= relevant
-                same_above *= irrelevant
+                above |= 1 << p
+                on_above *= on
+                same_above *= same
             continue
-        steps *= relevant
-        if running and relevant == 1:
-            continue
+        steps_at |= 1 << p
+        steps *= on
         if running:
-            running = False
-            for j in range(7, -1, -1):
-                d = orders[level_at[p], j]
-                if ext[p + 1, d] == ext[p, d]:
-                    continue
-                if not _irrelevant(x, d):
-                    if x == _I and sliding and d >= _OY and ext[p, d] == ext[low, d]:
-                        return False
-                    break
-                irrelevant //= ext[p + 1, d] // ext[p, d]
-        kept *= irrelevant
-    e = ext[low]
-    if x == _W:
-        size = e[_G] * e[_K] * e[_C] * e[_FY] * e[_FX]
-    elif x == _O:
-        size = e[_B] * e[_G] * e[_K] * e[_OY] * e[_OX]
-    else:
-        size = e[_B] * e[_G] * e[_C] * distinct(e[_OY], e[_FY], shape[_SY], shape[_DY])
-        size *= distinct(e[_OX], e[_FX], shape[_SX], shape[_DX])
-    own = size * steps
-    parent, whole = own * rel_between * apart, own * rel_between * rel_above * same_above
+            if not table[p, _MOVED] & depends:
+                held |= 1 << p
+                continue
+            running, at = False, p
+            inside, same = table[p, _INSIDE + x], table[p, _FRESH + x]
+        kept *= same
+    own = _tile(x, low, listed, ext, shape) * steps
+    parent, whole = own * on_between * apart, own * on_between * on_above * same_above
     row[VISIT_CHILD] = whole * same_between * kept
     row[VISIT_PARENT] = whole * apart * kept
     row[VISIT_SHARE_CHILD] = own * kept
     row[VISIT_SHARE_PARENT] = parent * kept
+    row[FIRST_CHILD] = row[FIRST_PARENT] = row[FIRST_SHARE_CHILD] = row[FIRST_SHARE_PARENT] = 0
     if x == _O:
         row[FIRST_CHILD], row[FIRST_PARENT] = whole * same_between, whole * apart
         row[FIRST_SHARE_CHILD], row[FIRST_SHARE_PARENT] = own, parent
-    else:
-        row[FIRST_CHILD] = row[FIRST_PARENT] = 0
-        row[FIRST_SHARE_CHILD] = row[FIRST_SHARE_PARENT] = 0
-    return True
+    if listed:
+        _count_listed(
+            x, low, listed, depends, held, inside, at, steps_at, between, above, served, sliding, shares,
+            shape, work, row,
+        )  # fmt: skip
 
 
 @njit
-def count_steps(ext: Any, top: int, axes: int, scratch: Any) -> int:
-    """Steps of the busiest PE, a product each; `axes` has the bits of the positions of axes."""
-    total = 1
+def _count_listed(
+    x: int, low: int, listed: int, depends: int, held: int, inside: int, at: int, steps_at: int,
+    between: int, above: int, served: int, sliding: bool, shares: bool, shape: Any, work: Any, row: Any,
+) -> None:  # fmt: skip
+    """Nothing; multiplies the counts of a move by what the listed loops add.
+
+    `held` has the positions over which the tile stays whatever the loop, `at` that over which it stays for
+    the loops `inside` alone; `steps_at`, `between`, `above` and `served` those of loops, of axes below and
+    above the level that the tile comes from, and of those that one read serves.
+    """
+    ext, _, table, chains = work
+    top, last, sums = table.shape[0], chains.shape[1] - 1, chains[8, 0]
+    axes = between | above
+    if x == _I:
+        slide = -1
+        if sliding and at >= 0:
+            d = table[at, _STOP]
+            # A window slides by its own extent: no axis may lie between.
+            if d >= _OY and ext[at, d] == ext[low, d]:
+                slide = d
+        for axis in range(2):
+            if not (listed >> (_OY + axis)) & 1:
+                continue
+            bits = chains[_OY + axis, last, 1] | chains[_FY + axis, last, 1]
+            visits = _window(axis, low, 0, slide, at, shape, chains, ext)
+            row[VISIT_CHILD] *= visits
+            row[VISIT_PARENT] *= visits
+            if shares:
+                child = visits if not bits & axes else _window(axis, low, axes, slide, at, shape, chains, ext)
+                row[VISIT_SHARE_CHILD] *= child
+                if bits & above != bits & axes:
+                    child = (
+                        visits if not bits & above else _window(axis, low, above, slide, at, shape, chains, ext)
+                    )
+                row[VISIT_SHARE_PARENT] *= child
+        listed &= 15
     for d in range(8):
-        if ext[top, d] > 1:
-            total *= _tally(ext, d, 0, top, axes, False, scratch[0], scratch[1])
-    return total
+        if not (listed >> d) & 1 or ext[low, d] == ext[top, d] == 1:
+            continue
+        chain = chains[d]
+        bits = chain[last, 1] >> low << low
+        if (depends >> d) & 1:
+            visits = ext[top, d]
+            child = parent = visits
+            if shares:
+                if bits & axes:
+                    child = sum_tiles(chain, low, bits & axes, 0, 0, sums)
+                if bits & above:
+                    parent = child
+                    if bits & between:
+                        parent = sum_tiles(chain, low, bits & above, 0, 0, sums)
+            row[VISIT_CHILD] *= visits
+            row[VISIT_PARENT] *= visits
+            row[VISIT_SHARE_CHILD] *= child
+            row[VISIT_SHARE_PARENT] *= parent
+            if x == _O:
+                row[FIRST_CHILD] *= visits
+                row[FIRST_PARENT] *= visits
+                row[FIRST_SHARE_CHILD] *= child
+                row[FIRST_SHARE_PARENT] *= parent
+            continue
+        if not bits:
+            continue
+        stays = held | 1 << at if at >= 0 and (inside >> d) & 1 else held
+        stays &= bits
+        visits = sum_tiles(chain, low, stays, -1, 0, sums)
+        row[VISIT_CHILD] *= visits
+        skip = stays | served & bits
+        seen = visits if skip == stays else sum_tiles(chain, low, skip, -1, 0, sums)
+        row[VISIT_PARENT] *= seen
+        if shares:
+            alone = stays | axes & bits
+            child = visits if alone == stays else sum_tiles(chain, low, alone, -1, 0, sums)
+            row[VISIT_SHARE_CHILD] *= child
+            alone = skip | above & bits
+            row[VISIT_SHARE_PARENT] *= seen if alone == skip else sum_tiles(chain, low, alone, -1, 0, sums)
+        if x == _O and bits & axes:
+            # The first visits alone: loops count once, and all axes between are served.
+            steps = steps_at & bits
+            row[FIRST_CHILD] *= sum_tiles(chain, low, steps, -1, 0, sums)
+            if bits & above:
+                row[FIRST_PARENT] *= sum_tiles(chain, low, steps | between & bits, -1, 0, sums)
 
 
 @njit
 def count_all(
-    tiles: Any, counts: Any, orders: Any, keep: Any, axis_level: Any, multicast: Any, sliding: Any,
-    shape: Any, shares: bool, ext: Any, place: Any, maps: Any, scratch: Any, moves: Any,
+    tiles: Any, counts: Any, orders: Any, keep: Any, axis_level: Any, sliding: Any,
+    shape: Any, shares: bool, work: Any, moves: Any,
 ) -> int:  # fmt: skip
     """Steps of the busiest PE; fills `moves`, shape (levels, 3, MOVES).
 
     Row c + 1 is what passes into level c, row 0 into the PEs; 0 where the operand passes a level by.
     """
-    n = tiles.shape[0]
-    top = fill_extents(tiles, counts, axis_level, ext, place)
-    level_at, axis_at = maps[0], maps[1]
-    for p in range(top):
-        level_at[p] = axis_at[p] = -1
-    p = axes = 0
+    ext, place, table, chains = work
+    n, top = tiles.shape[0], table.shape[0]
+    fill_extents(tiles, counts, axis_level, ext)
+    slides = False
     for level in range(n):
-        for a in range(axis_level.shape[0]):
-            if axis_level[a] == level:
-                axis_at[p] = a
-                axes |= 1 << p
-                p += 1
-        level_at[p] = level
-        p += 1
-    trips = scratch[5:]
-    even = _even_trips(ext, top, trips)
+        slides = slides or sliding[level] > 0
+    listed = survey(orders, shape, slides, work)
     for x in range(3):
         child = -1
         for level in range(n):
@@ -414,146 +401,19 @@ def count_all(
                     moves[level + 1, x, :] = 0
                 continue
             low = 0 if child < 0 else place[child] + 1
-            slides = child >= 0 and sliding[child] > 0
-            if not even or not _count_even(
-                x, low, place[level], top, ext, orders, level_at, axis_at, multicast, slides, shape,
-                trips, moves[child + 1, x],
-            ):  # fmt: skip
-                count_move(
-                    x, low, place[level], top, ext, orders, level_at, axis_at, multicast, slides, shares,
-                    shape, scratch, moves[child + 1, x],
-                )  # fmt: skip
+            count_move(
+                x, low, place[level], listed, child >= 0 and sliding[child] > 0, shares, shape, work,
+                moves[child + 1, x],
+            )  # fmt: skip
             child = level
-    if not even:
-        return int(count_steps(ext, top, axes, scratch))
-    steps = 1
+    steps, axes = 1, 0
     for p in range(top):
-        if level_at[p] >= 0:
-            steps *= trips[0, p] * trips[4, p]
+        if table[p, _LEVEL] < 0:
+            axes |= 1 << p
+        else:
+            steps *= table[p, _SAME] * table[p, _ON]
+    if listed:
+        for d in range(8):
+            if (listed >> d) & 1:
+                steps *= sum_tiles(chains[d], 0, axes, -1, 0, chains[8, 0])
     return int(steps)
-
-
-# Columns of `prices`, one row a level and operand: bits of a complete value and of a partial sum as they lie
-# in the level; picojoules of a bit read and of a bit written; the level whose ports and energy it is, another
-# one where the outermost level's operand lies on chip.
-BITS, PARTIAL, READ, WRITE, PLACE = range(5)
-
-# Columns of `ports`, one row a level: cycles of a bit read and of a bit written (0: no limit), whether both
-# take turns, whether filling takes turns with use.
-CYCLES_READ, CYCLES_WRITE, ONE_PORT, TURNS = range(4)
-
-
-@njit
-def cost_of(
-    steps: int, macs: int, moves: Any, keep: Any, prices: Any, ports: Any, pe: Any, drains: bool,
-    traffic: Any, cycles: Any, energy: Any,
-) -> None:  # fmt: skip
-    """Nothing; fills what a nest costs from its counts.
-
-    Args:
-        steps: of the busiest PE.
-        macs: products of the layer.
-        moves: as `count_all` fills them.
-        keep: whether a level holds an operand, shape (levels, 3).
-        prices: shape (levels, 3, 5).
-        ports: shape (levels, 4).
-        pe: cycles a step, picojoules a product.
-        drains: whether results that leave a level cost its read energy.
-        traffic: filled: bits (read down, filled, updated, drained), shape (levels, 3, 4).
-        cycles: filled: latency, compute, then each level's read port, then each one's write port; shape
-            (2 · levels + 2,).
-        energy: filled: total, products, then each level's; shape (levels + 2,).
-    """
-    n = keep.shape[0]
-    traffic[:] = 0.0
-    cycles[:] = 0.0
-    energy[:] = 0.0
-    exposed = 0.0
-    for child in range(-1, n - 1):
-        inner_in = inner_out = outer_in = outer_out = 0.0
-        for x in range(3):
-            if child >= 0 and not keep[child, x]:
-                continue
-            parent = child + 1
-            while not keep[parent, x]:
-                parent += 1
-            m = moves[child + 1, x]
-            far = prices[parent, x]
-            near = prices[child, x] if child >= 0 else far
-            parent = int(far[PLACE])
-            if x < 2:
-                down, up, fill, drain = m[VISIT_PARENT] * far[BITS], 0.0, m[VISIT_CHILD] * near[BITS], 0.0
-                s_down, s_up = m[VISIT_SHARE_PARENT] * far[BITS], 0.0
-                s_fill, s_drain = m[VISIT_SHARE_CHILD] * near[BITS], 0.0
-            else:
-                # The PEs add to sums that are never complete; a level gives an output up once complete,
-                # and each time before as a partial sum that comes back.
-                done = far[BITS] if child >= 0 else far[PARTIAL]
-                part = m[VISIT_PARENT] - m[FIRST_PARENT]
-                down = part * far[PARTIAL]
-                up = m[FIRST_PARENT] * done + part * far[PARTIAL]
-                part = m[VISIT_CHILD] - m[FIRST_CHILD]
-                fill = part * near[PARTIAL]
-                drain = m[FIRST_CHILD] * done + part * near[PARTIAL]
-                part = m[VISIT_SHARE_PARENT] - m[FIRST_SHARE_PARENT]
-                s_down = part * far[PARTIAL]
-                s_up = m[FIRST_SHARE_PARENT] * done + part * far[PARTIAL]
-                part = m[VISIT_SHARE_CHILD] - m[FIRST_SHARE_CHILD]
-                s_fill = part * near[PARTIAL]
-                s_drain = m[FIRST_SHARE_CHILD] * done + part * near[PARTIAL]
-            traffic[parent, x, 0] += down
-            traffic[parent, x, 2] += up
-            spent = down * far[READ] + up * far[WRITE]
-            energy[parent + 2] += spent
-            energy[0] += spent
-            outer_in += s_up * ports[parent, CYCLES_WRITE]
-            outer_out += s_down * ports[parent, CYCLES_READ]
-            cycles[2 + parent] += s_down * ports[parent, CYCLES_READ]
-            cycles[2 + n + parent] += s_up * ports[parent, CYCLES_WRITE]
-            if child >= 0:
-                traffic[child, x, 1] += fill
-                traffic[child, x, 3] += drain
-                spent = fill * near[WRITE] + (drain * near[READ] if drains else 0.0)
-                energy[child + 2] += spent
-                energy[0] += spent
-                inner_in += s_fill * ports[child, CYCLES_WRITE]
-                inner_out += s_drain * ports[child, CYCLES_READ]
-                cycles[2 + child] += s_drain * ports[child, CYCLES_READ]
-                cycles[2 + n + child] += s_fill * ports[child, CYCLES_WRITE]
-        if child >= 0 and ports[child, TURNS] > 0:
-            exposed += max(inner_in + inner_out, outer_in + outer_out)
-    energy[1] = macs * pe[1]
-    energy[0] += energy[1]
-    cycles[1] = steps * pe[0]
-    slowest = cycles[1]
-    for level in range(n):
-        reads, writes = cycles[2 + level], cycles[2 + n + level]
-        slowest = max(slowest, reads + writes if ports[level, ONE_PORT] > 0 else max(reads, writes))
-    cycles[0] = slowest + exposed
-
-
-@njit
-def evaluate_batch(
-    tiles: Any, counts: Any, orders: Any, keep: Any, axis_level: Any, multicast: Any, sliding: Any,
-    shape: Any, shares: bool, prices: Any, ports: Any, pe: Any, drains: bool,
-    traffic: Any, cycles: Any, energy: Any,
-) -> None:  # fmt: skip
-    """Nothing; evaluates many nests of one layer, the arrays of nests and results with a first axis more.
-
-    Every nest gets its exact latency, energy, and bits a level and operand.
-    """
-    n, axes = tiles.shape[1], counts.shape[1]
-    ext = np.empty((n + axes + 1, 8), np.int64)
-    place = np.empty(n, np.int64)
-    maps = np.empty((2, n + axes), np.int64)
-    scratch = np.empty((12, _RAGGED), np.int64)
-    moves = np.empty((n, 3, MOVES), np.int64)
-    macs = 1
-    for d in range(8):
-        macs *= shape[d]
-    for i in range(tiles.shape[0]):
-        steps = count_all(
-            tiles[i], counts[i], orders[i], keep, axis_level, multicast, sliding, shape, shares,
-            ext, place, maps, scratch, moves,
-        )  # fmt: skip
-        cost_of(steps, macs, moves, keep, prices, ports, pe, drains, traffic[i], cycles[i], energy[i])

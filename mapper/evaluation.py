@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import access_kernel as kernel
+from . import cost_kernel as cost
 from .hierarchy import AbstractMachine
 from .loop_nest import LoopNest, tile_values
 from .problem import DIMS, OPERANDS, Problem
@@ -166,17 +167,14 @@ def evaluate(machine: AbstractMachine, problem: Problem, mapping: LoopNest) -> E
     mapping.verify(machine, problem)
     a = machine_arrays(machine, problem)
     tiles, counts, orders = nest_arrays(mapping, len(machine.axes))
-    n, axes = tiles.shape[0], counts.shape[0]
-    top = n + axes
+    n = tiles.shape[0]
     moves = np.zeros((n, 3, kernel.MOVES), np.int64)
-    ext, place = np.zeros((top + 1, 8), np.int64), np.zeros(n, np.int64)
-    maps, scratch = np.zeros((2, top), np.int64), np.zeros((12, 16), np.int64)
     steps = kernel.count_all(
-        tiles, counts, orders, a.keep, a.axis_level, a.multicast, a.sliding, a.shape, a.shares,
-        ext, place, maps, scratch, moves,
+        tiles, counts, orders, a.keep, a.axis_level, a.sliding, a.shape, a.shares,
+        kernel.new_work(n, a.axis_level, a.multicast), moves,
     )  # fmt: skip
     traffic, cycles, energy = np.zeros((n, 3, 4)), np.zeros(2 * n + 2), np.zeros(n + 2)
-    kernel.cost_of(
+    cost.cost_of(
         steps, problem.macs, moves, a.keep, a.prices, a.ports, a.pe, a.drains, traffic, cycles, energy
     )
     latency = math.ceil(cycles[0] - 1e-9)
@@ -217,7 +215,7 @@ def _fill_cycles(machine: AbstractMachine, problem: Problem, nest: LoopNest, a: 
                 continue
             parent = next(p for p in range(child + 1, len(machine.levels)) if a.keep[p, j])
             held, asked = values[child][j], _values_below(problem, nest, machine, child, parent)[j]
-            port = a.ports[int(a.prices[parent, j, kernel.PLACE])]
+            port = a.ports[int(a.prices[parent, j, cost.PLACE])]
             if j < 2:
                 down_near += held * a.prices[child, j, 0] * a.ports[child, 1]
                 down_far += asked * a.prices[parent, j, 0] * port[0]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import access_kernel as kernel
+from . import cost_kernel as kernel
 from .evaluation import evaluate, machine_arrays
 from .hierarchy import AbstractMachine
 from .loop_nest import LoopNest

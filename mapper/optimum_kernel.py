@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..models.jit import njit
-from .access_kernel import MOVES, PLACE, cost_of, count_all, count_move, fill_extents, tile_sizes
+from .access_kernel import MOVES, count_all, count_move, fill_extents, new_work, survey
+from .cost_kernel import PLACE, cost_of
 from .lattice_kernel import FAR, NEAR, STATES, first_share, move_least, visits_least
 
 __all__ = ["BEST", "bound_candidates", "finish_candidates", "prune", "settle_candidates"]
@@ -158,6 +159,46 @@ def bound_candidates(
 
 
 @njit
+def tile_sizes(ext: Any, d: int, low: int, skip: int, sizes: Any, counts: Any) -> int:
+    """How many sizes the tiles below position `low` have; fills `sizes` and `counts`, whole ones first.
+
+    Of a position whose bit is set in `skip` only the first tile counts.
+    """
+    top = ext.shape[0] - 1
+    size, many, kinds = ext[top, d], 1, 1
+    for p in range(top - 1, low - 1, -1):
+        e = ext[p, d]
+        if e == size and kinds == 1:
+            continue
+        left = 1
+        if (skip >> p) & 1:
+            for j in range(1, kinds):
+                if sizes[j] >= e:
+                    many += counts[j]
+                else:
+                    sizes[left], counts[left] = sizes[j], counts[j]
+                    left += 1
+        else:
+            whole = size // e
+            rest = size - whole * e
+            total = many * whole
+            for j in range(1, kinds):
+                n = sizes[j] // e
+                total += counts[j] * n
+                r = sizes[j] - n * e
+                if r:
+                    sizes[left], counts[left] = r, counts[j]
+                    left += 1
+            if rest:
+                sizes[left], counts[left] = rest, many
+                left += 1
+            many = total
+        size, kinds = e, left
+    sizes[0], counts[0] = size, many
+    return kinds
+
+
+@njit
 def _price(x: int, row: Any, coef: Any) -> float:
     if x < 2:
         return float(row[0] * coef[NEAR] + row[1] * coef[FAR])
@@ -195,18 +236,12 @@ def settle_candidates(
             below, and sizes and counts of the tiles that the busiest PE has along each loop.
     """
     n, axes = tiles.shape[0], counts.shape[0]
-    ext, place = np.zeros((n + axes + 1, 8), np.int64), np.empty(n, np.int64)
-    level_at, axis_at = np.full(n + axes, -1, np.int64), np.full(n + axes, -1, np.int64)
-    scratch, row = np.empty((12, 16), np.int64), np.empty(MOVES, np.int64)
-    p = unrolled = 0
+    work, row = new_work(n, axis_level, multicast), np.empty(MOVES, np.int64)
+    ext, place, _, _ = work
+    scratch = np.empty((2, ext.shape[0]), np.int64)
+    unrolled = (1 << (ext.shape[0] - 1)) - 1
     for level in range(n):
-        for a in range(axes):
-            if axis_level[a] == level:
-                axis_at[p] = a
-                unrolled |= 1 << p
-                p += 1
-        level_at[p] = level
-        p += 1
+        unrolled -= 1 << place[level]
     for level in range(c):
         tiles[level, :] = 1
     for i in range(picked.shape[0]):
@@ -219,9 +254,10 @@ def settle_candidates(
                 counts[a, :] = 1
             elif boundary[a]:
                 counts[a, :] = details[o, a]
-        top = fill_extents(tiles, counts, axis_level, ext, place)
+        fill_extents(tiles, counts, axis_level, ext)
+        listed = survey(orders, shape, sliding[c] > 0, work)
         for d in range(8):
-            kinds = tile_sizes(ext, d, place[c] + 1, top, unrolled, scratch[0], scratch[1])
+            kinds = tile_sizes(ext, d, place[c] + 1, unrolled, scratch[0], scratch[1])
             out_full[i, d] = 0
             for k in range(min(kinds, _KINDS)):
                 out_full[i, d, 0, k], out_full[i, d, 1, k] = scratch[0, k], scratch[1, k]
@@ -236,9 +272,8 @@ def settle_candidates(
             while not keep[parent, x]:
                 parent += 1
             count_move(
-                x, place[c] + 1, place[parent], top, ext, orders, level_at, axis_at, multicast,
-                sliding[c] > 0, shares, shape, scratch, row,
-            )  # fmt: skip
+                x, place[c] + 1, place[parent], listed, sliding[c] > 0, shares, shape, work, row
+            )
             cost += _price(x, row, coef[x])
             seen[x] = row[1]
             if shares:
@@ -290,8 +325,7 @@ def finish_candidates(
     Candidates come by rising rank; it stops at the first that can't be better.
     """
     n, axes = tiles.shape[0], counts.shape[0]
-    ext, place = np.zeros((n + axes + 1, 8), np.int64), np.empty(n, np.int64)
-    maps, scratch = np.empty((2, n + axes), np.int64), np.empty((12, 16), np.int64)
+    work = new_work(n, axis_level, multicast)
     moves, traffic = np.empty((n, 3, MOVES), np.int64), np.empty((n, 3, 4))
     cycles, energy = np.empty(2 * n + 2), np.empty(n + 2)
     macs = 1
@@ -319,9 +353,8 @@ def finish_candidates(
                 if lane_axes[a]:
                     counts[a, :] = lane_details[lane, a]
             steps = count_all(
-                tiles, counts, orders, keep, axis_level, multicast, sliding, shape, shares,
-                ext, place, maps, scratch, moves,
-            )  # fmt: skip
+                tiles, counts, orders, keep, axis_level, sliding, shape, shares, work, moves
+            )
             cost_of(steps, macs, moves, keep, prices, ports, pe, drains, traffic, cycles, energy)
             best[_EVALUATED] += 1
             slow = math.ceil(cycles[0] - 1e-9)

@@ -4,7 +4,7 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from bitwright.mapper.access_kernel import evaluate_batch
+from bitwright.mapper.cost_kernel import evaluate_batch
 from bitwright.mapper.evaluation import Evaluation, evaluate, machine_arrays, nest_arrays
 from bitwright.mapper.hierarchy import AbstractMachine, Level, PeMode
 from bitwright.mapper.loop_nest import LoopNest, stored_bits

@@ -170,13 +170,12 @@ def _check_against_twin(
     """Counts of the kernel, compiled or as plain Python, against the walk of all steps."""
     a = machine_arrays(machine, problem)
     tiles, counts, orders = nest_arrays(nest, len(machine.axes))
-    n, top = len(machine.levels), len(machine.levels) + len(machine.axes)
+    n = len(machine.levels)
     moves = np.zeros((n, 3, kernel.MOVES), np.int64)
     count_all = kernel.count_all.py_func if plain else kernel.count_all
     steps = count_all(
-        tiles, counts, orders, a.keep, a.axis_level, a.multicast, a.sliding, a.shape, True,
-        np.zeros((top + 1, 8), np.int64), np.zeros(n, np.int64), np.zeros((2, top), np.int64),
-        np.zeros((12, 16), np.int64), moves,
+        tiles, counts, orders, a.keep, a.axis_level, a.sliding, a.shape, True,
+        kernel.new_work(n, a.axis_level, a.multicast), moves,
     )  # fmt: skip
     assert steps == stepped_nest.busy_steps(machine, problem, nest)
     for j, x in enumerate(OPERANDS):

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 import stepped_nest
-from bitwright.mapper import access_kernel as kernel
+from bitwright.mapper import cost_kernel as kernel
 from bitwright.mapper.evaluation import machine_arrays
 from bitwright.mapper.hierarchy import AbstractMachine, Axis, Level, PeMode
 from bitwright.mapper.mapping import MappingError
