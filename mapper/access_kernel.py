@@ -28,7 +28,7 @@ __all__ = [
     "VISIT_SHARE_CHILD",
     "VISIT_SHARE_PARENT",
     "count_all",
-    "count_move",
+    "count_operand",
     "distinct",
     "fill_extents",
     "new_work",
@@ -67,11 +67,11 @@ _COLUMNS = 24
 
 @njit
 def new_work(levels: int, axis_level: Any, multicast: Any) -> Any:
-    """Scratch of the counts on a machine: extents, each level's position, the nest's table, the chains."""
+    """Scratch of the counts on a machine: extents, the nest's table, the chains of its loops."""
     top = levels + axis_level.shape[0]
     rows, columns = top + 2, 2 * top + 2
-    ext, place = np.zeros((top + 1, 8), np.int64), np.zeros(levels, np.int64)
-    table, chains = np.zeros((top, _COLUMNS), np.int64), np.zeros((9, rows, columns), np.int64)
+    ext, table = np.zeros((top + 1, 8), np.int64), np.zeros((top, _COLUMNS), np.int64)
+    chains = np.zeros((9, rows, columns), np.int64)
     p = 0
     for level in range(levels):
         for a in range(axis_level.shape[0]):
@@ -79,12 +79,11 @@ def new_work(levels: int, axis_level: Any, multicast: Any) -> Any:
                 table[p, _LEVEL], table[p, _SERVED] = -1, int(multicast[a] > 0)
                 p += 1
         table[p, _LEVEL] = level
-        place[level] = p
         p += 1
-    return ext, place, table, chains
+    return ext, table, chains
 
 
-@njit
+@njit(forceinline=True)
 def fill_extents(tiles: Any, counts: Any, axis_level: Any, ext: Any) -> None:
     """Nothing; fills the extents below each position."""
     p = 0
@@ -101,7 +100,7 @@ def fill_extents(tiles: Any, counts: Any, axis_level: Any, ext: Any) -> None:
         p += 1
 
 
-@njit
+@njit(forceinline=True)
 def distinct(a: int, f: int, stride: int, dilation: int) -> int:
     """Input rows that `a` output rows and `f` filter rows take; stride and dilation without common divisor.
 
@@ -110,14 +109,13 @@ def distinct(a: int, f: int, stride: int, dilation: int) -> int:
     return int(a * f - max(0, a - dilation) * max(0, f - stride))
 
 
-@njit(error_model="numpy")
-def survey(orders: Any, shape: Any, slides: bool, work: Any) -> int:
+@njit(error_model="numpy", forceinline=True)
+def survey(orders: Any, shape: Any, slides: bool, ext: Any, table: Any, chains: Any) -> int:
     """The loops that are listed, a bit each; fills the table and the chains of these from the extents.
 
     Listed are loops with an extent that does not divide the next, and the other loop of a picture's axis with
     one; with `slides`, all loops of windows that may slide.
     """
-    ext, _, table, chains = work
     top = table.shape[0]
     listed = 0
     for p in range(top):
@@ -142,18 +140,17 @@ def survey(orders: Any, shape: Any, slides: bool, work: Any) -> int:
                 for p in range(top):
                     table[p, d] = 1
     for p in range(top):
-        row = table[p]
-        w, i, o = row[_B] * row[_OY] * row[_OX], row[_K], row[_C] * row[_FY] * row[_FX]
-        row[_SAME], row[_SAME + 1], row[_SAME + 2] = w, i, o
-        row[_ON], row[_ON + 1], row[_ON + 2] = i * o * row[_G], w * o * row[_G], w * i * row[_G]
-        if row[_LEVEL] < 0:
+        w, i, o = table[p, _B] * table[p, _OY] * table[p, _OX], table[p, _K], table[p, _C] * table[p, _FY] * table[p, _FX]
+        table[p, _SAME], table[p, _SAME + 1], table[p, _SAME + 2] = w, i, o
+        table[p, _ON], table[p, _ON + 1], table[p, _ON + 2] = i * o * table[p, _G], w * o * table[p, _G], w * i * table[p, _G]
+        if table[p, _LEVEL] < 0:
             continue
-        order, moved = orders[row[_LEVEL]], row[_MOVED]
+        level, moved = table[p, _LEVEL], table[p, _MOVED]
         in_w = in_i = in_o = 0
         open_w = open_i = open_o = 255
         stop = -1
         for j in range(7, -1, -1):
-            d = order[j]
+            d = orders[level, j]
             bit = 1 << d
             hit = bit & moved
             stop = d if hit & _ON_I & open_i else stop
@@ -163,23 +160,23 @@ def survey(orders: Any, shape: Any, slides: bool, work: Any) -> int:
             in_w |= bit & open_w
             in_i |= bit & open_i
             in_o |= bit & open_o
-        row[_INSIDE], row[_INSIDE + 1], row[_INSIDE + 2], row[_STOP] = in_w, in_i, in_o, stop
-        fresh = row[_B] if not in_w & 1 << _B else 1
-        fresh *= row[_OY] if not in_w & 1 << _OY else 1
-        row[_FRESH] = fresh * (row[_OX] if not in_w & 1 << _OX else 1)
-        row[_FRESH + 1] = row[_K] if not in_i & 1 << _K else 1
-        fresh = row[_C] if not in_o & 1 << _C else 1
-        fresh *= row[_FY] if not in_o & 1 << _FY else 1
-        row[_FRESH + 2] = fresh * (row[_FX] if not in_o & 1 << _FX else 1)
+        table[p, _INSIDE], table[p, _INSIDE + 1], table[p, _INSIDE + 2], table[p, _STOP] = in_w, in_i, in_o, stop
+        fresh = table[p, _B] if not in_w & 1 << _B else 1
+        fresh *= table[p, _OY] if not in_w & 1 << _OY else 1
+        table[p, _FRESH] = fresh * (table[p, _OX] if not in_w & 1 << _OX else 1)
+        table[p, _FRESH + 1] = table[p, _K] if not in_i & 1 << _K else 1
+        fresh = table[p, _C] if not in_o & 1 << _C else 1
+        fresh *= table[p, _FY] if not in_o & 1 << _FY else 1
+        table[p, _FRESH + 2] = fresh * (table[p, _FX] if not in_o & 1 << _FX else 1)
     return listed
 
 
-@njit
+@njit(forceinline=True)
 def _unlisted(ext: Any, p: int, d: int, listed: int) -> int:
     return 1 if (listed >> d) & 1 else int(ext[p, d])
 
 
-@njit
+@njit(forceinline=True)
 def _tile(x: int, low: int, listed: int, ext: Any, shape: Any) -> int:
     """Values of a whole tile below `low`, listed loops left aside."""
     size = _unlisted(ext, low, _G, listed)
@@ -226,86 +223,20 @@ def _window(
 
 
 @njit
-def count_move(
-    x: int, low: int, high: int, listed: int, sliding: bool, shares: bool, shape: Any, work: Any, row: Any
-) -> None:
-    """Nothing; fills `row` with the counts of a move, after `survey`.
-
-    Args:
-        x: the operand.
-        low: the position above the tile; 0 for what the PEs take.
-        high: the position of the loops of the level that the tile comes from.
-        listed: as `survey` says.
-        sliding: whether the level keeps what consecutive tiles share.
-        shares: whether the busiest instances' counts are wanted.
-        shape: extents, then strides and dilations over their common divisors.
-        work: as `new_work` makes it.
-    """
-    ext, _, table, chains = work
-    top = table.shape[0]
-    depends = _ON_W if x == _W else _ON_I if x == _I else _ON_O
-    held = inside = steps_at = between = above = served = 0  # positions (and loops), a bit each
-    at = -1
-    # Steps of temporal loops that x depends on; of those that it does not, but is fetched for.
-    steps = kept = 1
-    on_between = on_above = same_between = same_above = apart = 1
-    running = low > 0  # what a PE takes it takes anew each cycle
-    for p in range(low, top):
-        same, on = table[p, _SAME + x], table[p, _ON + x]
-        if table[p, _LEVEL] < 0:
-            if p <= high:
-                between |= 1 << p
-                on_between *= on
-                same_between *= same
-                if x == _O or table[p, _SERVED]:
-                    served |= 1 << p
-                else:
-                    apart *= same
-            else:
-                above |= 1 << p
-                on_above *= on
-                same_above *= same
-            continue
-        steps_at |= 1 << p
-        steps *= on
-        if running:
-            if not table[p, _MOVED] & depends:
-                held |= 1 << p
-                continue
-            running, at = False, p
-            inside, same = table[p, _INSIDE + x], table[p, _FRESH + x]
-        kept *= same
-    own = _tile(x, low, listed, ext, shape) * steps
-    parent, whole = own * on_between * apart, own * on_between * on_above * same_above
-    row[VISIT_CHILD] = whole * same_between * kept
-    row[VISIT_PARENT] = whole * apart * kept
-    row[VISIT_SHARE_CHILD] = own * kept
-    row[VISIT_SHARE_PARENT] = parent * kept
-    row[FIRST_CHILD] = row[FIRST_PARENT] = row[FIRST_SHARE_CHILD] = row[FIRST_SHARE_PARENT] = 0
-    if x == _O:
-        row[FIRST_CHILD], row[FIRST_PARENT] = whole * same_between, whole * apart
-        row[FIRST_SHARE_CHILD], row[FIRST_SHARE_PARENT] = own, parent
-    if listed:
-        _count_listed(
-            x, low, listed, depends, held, inside, at, steps_at, between, above, served, sliding, shares,
-            shape, work, row,
-        )  # fmt: skip
-
-
-@njit
 def _count_listed(
-    x: int, low: int, listed: int, depends: int, held: int, inside: int, at: int, steps_at: int,
-    between: int, above: int, served: int, sliding: bool, shares: bool, shape: Any, work: Any, row: Any,
+    x: int, low: int, listed: int, depends: int, held: int, at: int, steps_at: int, between: int,
+    above: int, served: int, sliding: bool, shares: bool, shape: Any, ext: Any, table: Any, chains: Any,
+    moves: Any, level: int,
 ) -> None:  # fmt: skip
     """Nothing; multiplies the counts of a move by what the listed loops add.
 
     `held` has the positions over which the tile stays whatever the loop, `at` that over which it stays for
-    the loops `inside` alone; `steps_at`, `between`, `above` and `served` those of loops, of axes below and
+    the loops inside of the one that ends it alone; `steps_at`, `between`, `above` and `served` those of loops, of axes below and
     above the level that the tile comes from, and of those that one read serves.
     """
-    ext, _, table, chains = work
     top, last, sums = table.shape[0], chains.shape[1] - 1, chains[8, 0]
-    axes = between | above
+    axes, row = between | above, moves[level, x]
+    inside = table[at, _INSIDE + x] if at >= 0 else 0
     if x == _I:
         slide = -1
         if sliding and at >= 0:
@@ -356,7 +287,7 @@ def _count_listed(
             continue
         if not bits:
             continue
-        stays = held | 1 << at if at >= 0 and (inside >> d) & 1 else held
+        stays = held | 1 << at if (inside >> d) & 1 else held
         stays &= bits
         visits = sum_tiles(chain, low, stays, -1, 0, sums)
         row[VISIT_CHILD] *= visits
@@ -377,35 +308,102 @@ def _count_listed(
                 row[FIRST_PARENT] *= sum_tiles(chain, low, steps | between & bits, -1, 0, sums)
 
 
-@njit
+@njit(forceinline=True)
+def count_operand(
+    x: int, innermost: int, listed: int, keep: Any, sliding: Any, shares: bool, shape: Any,
+    ext: Any, table: Any, chains: Any, moves: Any,
+) -> None:  # fmt: skip
+    """Nothing; fills `moves[:, x]` with the counts of an operand's moves, after `survey`.
+
+    From the outermost level inwards, so that what lies outside a tile is multiplied once for all levels.
+
+    Args:
+        x: the operand.
+        innermost: the last level whose row is wanted; -1 for those of the PEs, too.
+        listed: as `survey` says.
+        keep: whether a level holds an operand, shape (levels, 3); the outermost does.
+        sliding: by level, whether it keeps what consecutive tiles share.
+        shares: whether the busiest instances' counts are wanted.
+        shape: extents, then strides and dilations over their common divisors.
+        ext, table, chains: as `new_work` makes them.
+        moves: filled: shape (levels, 3, MOVES).
+    """
+    depends = _ON_W if x == _W else _ON_I if x == _I else _ON_O
+    n, p = keep.shape[0], table.shape[0]
+    # Positions, a bit each: loops; those over which the tile stays; axes by where they lie.
+    steps_at = held = between = above = served = 0
+    at = -1
+    # Steps of loops that x depends on; of those that it does not; of these, where it is fetched for them.
+    steps = same_steps = kept = 1
+    on_between = on_above = same_between = same_above = apart = 1
+    for child in range(n - 1, innermost - 1, -1):
+        if child < 0:  # what a PE takes it takes anew each cycle
+            kept, held, at = same_steps, 0, -1
+        if child < n - 1:
+            if child >= 0 and not keep[child, x]:
+                for j in range(MOVES):
+                    moves[child + 1, x, j] = 0
+            else:
+                own = _tile(x, p, listed, ext, shape) * steps
+                parent, whole = own * on_between * apart, own * on_between * on_above * same_above
+                moves[child + 1, x, VISIT_CHILD] = whole * same_between * kept
+                moves[child + 1, x, VISIT_PARENT] = whole * apart * kept
+                moves[child + 1, x, VISIT_SHARE_CHILD] = own * kept
+                moves[child + 1, x, VISIT_SHARE_PARENT] = parent * kept
+                first = x == _O
+                moves[child + 1, x, FIRST_CHILD] = whole * same_between if first else 0
+                moves[child + 1, x, FIRST_PARENT] = whole * apart if first else 0
+                moves[child + 1, x, FIRST_SHARE_CHILD] = own if first else 0
+                moves[child + 1, x, FIRST_SHARE_PARENT] = parent if first else 0
+                if listed:
+                    _count_listed(
+                        x, p, listed, depends, held, at, steps_at, between, above, served,
+                        child >= 0 and sliding[child] > 0, shares, shape, ext, table, chains, moves, child + 1,
+                    )  # fmt: skip
+                above |= between
+                on_above *= on_between
+                same_above *= same_between
+                between = served = 0
+                on_between = same_between = apart = 1
+        if child <= innermost:
+            break
+        p -= 1
+        same = table[p, _SAME + x]
+        if table[p, _MOVED] & depends:
+            kept, held, at = table[p, _FRESH + x] * same_steps, 0, p
+        else:
+            held |= 1 << p
+        steps_at |= 1 << p
+        steps *= table[p, _ON + x]
+        same_steps *= same
+        while p > 0 and table[p - 1, _LEVEL] < 0:
+            p -= 1
+            between |= 1 << p
+            on_between *= table[p, _ON + x]
+            same_between *= table[p, _SAME + x]
+            if x == _O or table[p, _SERVED]:
+                served |= 1 << p
+            else:
+                apart *= table[p, _SAME + x]
+
+
+@njit(forceinline=True)
 def count_all(
     tiles: Any, counts: Any, orders: Any, keep: Any, axis_level: Any, sliding: Any,
-    shape: Any, shares: bool, work: Any, moves: Any,
+    shape: Any, shares: bool, ext: Any, table: Any, chains: Any, moves: Any,
 ) -> int:  # fmt: skip
     """Steps of the busiest PE; fills `moves`, shape (levels, 3, MOVES).
 
     Row c + 1 is what passes into level c, row 0 into the PEs; 0 where the operand passes a level by.
     """
-    ext, place, table, chains = work
     n, top = tiles.shape[0], table.shape[0]
     fill_extents(tiles, counts, axis_level, ext)
     slides = False
     for level in range(n):
         slides = slides or sliding[level] > 0
-    listed = survey(orders, shape, slides, work)
+    listed = survey(orders, shape, slides, ext, table, chains)
     for x in range(3):
-        child = -1
-        for level in range(n):
-            if not keep[level, x]:
-                if level + 1 < n:
-                    moves[level + 1, x, :] = 0
-                continue
-            low = 0 if child < 0 else place[child] + 1
-            count_move(
-                x, low, place[level], listed, child >= 0 and sliding[child] > 0, shares, shape, work,
-                moves[child + 1, x],
-            )  # fmt: skip
-            child = level
+        count_operand(x, -1, listed, keep, sliding, shares, shape, ext, table, chains, moves)
     steps, axes = 1, 0
     for p in range(top):
         if table[p, _LEVEL] < 0:

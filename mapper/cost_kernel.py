@@ -33,7 +33,7 @@ BITS, PARTIAL, READ, WRITE, PLACE = range(5)
 CYCLES_READ, CYCLES_WRITE, ONE_PORT, TURNS = range(4)
 
 
-@njit
+@njit(forceinline=True)
 def cost_of(
     steps: int, macs: int, moves: Any, keep: Any, prices: Any, ports: Any, pe: Any, drains: bool,
     traffic: Any, cycles: Any, energy: Any,
@@ -133,12 +133,14 @@ def evaluate_batch(
     Every nest gets its exact latency, energy, and bits a level and operand.
     """
     n = tiles.shape[1]
-    work, moves = new_work(n, axis_level, multicast), np.empty((n, 3, MOVES), np.int64)
+    ext, table, chains = new_work(n, axis_level, multicast)
+    moves = np.empty((n, 3, MOVES), np.int64)
     macs = 1
     for d in range(8):
         macs *= shape[d]
     for i in range(tiles.shape[0]):
         steps = count_all(
-            tiles[i], counts[i], orders[i], keep, axis_level, sliding, shape, shares, work, moves
-        )
+            tiles[i], counts[i], orders[i], keep, axis_level, sliding, shape, shares,
+            ext, table, chains, moves,
+        )  # fmt: skip
         cost_of(steps, macs, moves, keep, prices, ports, pe, drains, traffic[i], cycles[i], energy[i])

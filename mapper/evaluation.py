@@ -171,7 +171,7 @@ def evaluate(machine: AbstractMachine, problem: Problem, mapping: LoopNest) -> E
     moves = np.zeros((n, 3, kernel.MOVES), np.int64)
     steps = kernel.count_all(
         tiles, counts, orders, a.keep, a.axis_level, a.sliding, a.shape, a.shares,
-        kernel.new_work(n, a.axis_level, a.multicast), moves,
+        *kernel.new_work(n, a.axis_level, a.multicast), moves,
     )  # fmt: skip
     traffic, cycles, energy = np.zeros((n, 3, 4)), np.zeros(2 * n + 2), np.zeros(n + 2)
     cost.cost_of(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..models.jit import njit
-from .access_kernel import MOVES, count_all, count_move, fill_extents, new_work, survey
+from .access_kernel import MOVES, count_all, count_operand, fill_extents, new_work, survey
 from .cost_kernel import PLACE, cost_of
 from .lattice_kernel import FAR, NEAR, STATES, first_share, move_least, visits_least
 
@@ -236,12 +236,19 @@ def settle_candidates(
             below, and sizes and counts of the tiles that the busiest PE has along each loop.
     """
     n, axes = tiles.shape[0], counts.shape[0]
-    work, row = new_work(n, axis_level, multicast), np.empty(MOVES, np.int64)
-    ext, place, _, _ = work
+    ext, table, chains = new_work(n, axis_level, multicast)
+    moves = np.empty((n, 3, MOVES), np.int64)
     scratch = np.empty((2, ext.shape[0]), np.int64)
-    unrolled = (1 << (ext.shape[0] - 1)) - 1
+    unrolled, low, p, slides = 0, 0, 0, False
     for level in range(n):
-        unrolled -= 1 << place[level]
+        for a in range(axes):
+            if axis_level[a] == level:
+                unrolled |= 1 << p
+                p += 1
+        p += 1
+        slides = slides or (level >= c and sliding[level] > 0)
+        if level == c:
+            low = p
     for level in range(c):
         tiles[level, :] = 1
     for i in range(picked.shape[0]):
@@ -255,9 +262,9 @@ def settle_candidates(
             elif boundary[a]:
                 counts[a, :] = details[o, a]
         fill_extents(tiles, counts, axis_level, ext)
-        listed = survey(orders, shape, sliding[c] > 0, work)
+        listed = survey(orders, shape, slides, ext, table, chains)
         for d in range(8):
-            kinds = tile_sizes(ext, d, place[c] + 1, unrolled, scratch[0], scratch[1])
+            kinds = tile_sizes(ext, d, low, unrolled, scratch[0], scratch[1])
             out_full[i, d] = 0
             for k in range(min(kinds, _KINDS)):
                 out_full[i, d, 0, k], out_full[i, d, 1, k] = scratch[0, k], scratch[1, k]
@@ -271,9 +278,8 @@ def settle_candidates(
             parent = c + 1
             while not keep[parent, x]:
                 parent += 1
-            count_move(
-                x, place[c] + 1, place[parent], listed, sliding[c] > 0, shares, shape, work, row
-            )
+            count_operand(x, c, listed, keep, sliding, shares, shape, ext, table, chains, moves)
+            row = moves[c + 1, x]
             cost += _price(x, row, coef[x])
             seen[x] = row[1]
             if shares:
@@ -325,7 +331,7 @@ def finish_candidates(
     Candidates come by rising rank; it stops at the first that can't be better.
     """
     n, axes = tiles.shape[0], counts.shape[0]
-    work = new_work(n, axis_level, multicast)
+    ext, table, chains = new_work(n, axis_level, multicast)
     moves, traffic = np.empty((n, 3, MOVES), np.int64), np.empty((n, 3, 4))
     cycles, energy = np.empty(2 * n + 2), np.empty(n + 2)
     macs = 1
@@ -353,8 +359,9 @@ def finish_candidates(
                 if lane_axes[a]:
                     counts[a, :] = lane_details[lane, a]
             steps = count_all(
-                tiles, counts, orders, keep, axis_level, sliding, shape, shares, work, moves
-            )
+                tiles, counts, orders, keep, axis_level, sliding, shape, shares,
+                ext, table, chains, moves,
+            )  # fmt: skip
             cost_of(steps, macs, moves, keep, prices, ports, pe, drains, traffic, cycles, energy)
             best[_EVALUATED] += 1
             slow = math.ceil(cycles[0] - 1e-9)

@@ -175,7 +175,7 @@ def _check_against_twin(
     count_all = kernel.count_all.py_func if plain else kernel.count_all
     steps = count_all(
         tiles, counts, orders, a.keep, a.axis_level, a.sliding, a.shape, True,
-        kernel.new_work(n, a.axis_level, a.multicast), moves,
+        *kernel.new_work(n, a.axis_level, a.multicast), moves,
     )  # fmt: skip
     assert steps == stepped_nest.busy_steps(machine, problem, nest)
     for j, x in enumerate(OPERANDS):
