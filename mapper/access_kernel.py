@@ -69,8 +69,8 @@ _COLUMNS = 24
 def new_work(levels: int, axis_level: Any, multicast: Any) -> Any:
     """Scratch of the counts on a machine: extents, the nest's table, the chains of its loops."""
     top = levels + axis_level.shape[0]
-    rows, columns = top + 2, 2 * top + 2
     ext, table = np.zeros((top + 1, 8), np.int64), np.zeros((top, _COLUMNS), np.int64)
+    rows, columns = chain_width(top)
     chains = np.zeros((9, rows, columns), np.int64)
     p = 0
     for level in range(levels):
@@ -136,13 +136,21 @@ def survey(orders: Any, shape: Any, slides: bool, ext: Any, table: Any, chains: 
                 listed |= pair
         for d in range(8):
             if (listed >> d) & 1:
-                cut_chain(ext, d, top, chains[d])
+                cut_chain(ext, d, chains)
                 for p in range(top):
                     table[p, d] = 1
     for p in range(top):
-        w, i, o = table[p, _B] * table[p, _OY] * table[p, _OX], table[p, _K], table[p, _C] * table[p, _FY] * table[p, _FX]
+        w, i, o = (
+            table[p, _B] * table[p, _OY] * table[p, _OX],
+            table[p, _K],
+            table[p, _C] * table[p, _FY] * table[p, _FX],
+        )
         table[p, _SAME], table[p, _SAME + 1], table[p, _SAME + 2] = w, i, o
-        table[p, _ON], table[p, _ON + 1], table[p, _ON + 2] = i * o * table[p, _G], w * o * table[p, _G], w * i * table[p, _G]
+        table[p, _ON], table[p, _ON + 1], table[p, _ON + 2] = (
+            i * o * table[p, _G],
+            w * o * table[p, _G],
+            w * i * table[p, _G],
+        )
         if table[p, _LEVEL] < 0:
             continue
         level, moved = table[p, _LEVEL], table[p, _MOVED]
@@ -160,7 +168,12 @@ def survey(orders: Any, shape: Any, slides: bool, ext: Any, table: Any, chains: 
             in_w |= bit & open_w
             in_i |= bit & open_i
             in_o |= bit & open_o
-        table[p, _INSIDE], table[p, _INSIDE + 1], table[p, _INSIDE + 2], table[p, _STOP] = in_w, in_i, in_o, stop
+        table[p, _INSIDE], table[p, _INSIDE + 1], table[p, _INSIDE + 2], table[p, _STOP] = (
+            in_w,
+            in_i,
+            in_o,
+            stop,
+        )
         fresh = table[p, _B] if not in_w & 1 << _B else 1
         fresh *= table[p, _OY] if not in_w & 1 << _OY else 1
         table[p, _FRESH] = fresh * (table[p, _OX] if not in_w & 1 << _OX else 1)
@@ -191,34 +204,30 @@ def _tile(x: int, low: int, listed: int, ext: Any, shape: Any) -> int:
         return size * _unlisted(ext, low, _OY, listed) * _unlisted(ext, low, _OX, listed)
     for axis in range(2):
         if not (listed >> (_OY + axis)) & 1:
-            size *= distinct(
-                ext[low, _OY + axis], ext[low, _FY + axis], shape[_SY + axis], shape[_DY + axis]
-            )
+            size *= distinct(ext[low, _OY + axis], ext[low, _FY + axis], shape[_SY + axis], shape[_DY + axis])
     return int(size)
 
 
 @njit
-def _window(
-    axis: int, low: int, skip: int, slide: int, at: int, shape: Any, chains: Any, ext: Any
-) -> int:
+def _window(axis: int, low: int, skip: int, slide: int, at: int, shape: Any, chains: Any, ext: Any) -> int:
     """Input rows of all tiles along one axis of the picture; `slide` is the loop that slides, at `at`.
 
     Rows are a·f − (a − dilation)⁺·(f − stride)⁺: each term is a product of a sum a loop. The rows that are
     new while a loop slides are in the same way linear in those of the other loop.
     """
     out, tap = _OY + axis, _FY + axis
-    stride, dilation, sums = shape[_SY + axis], shape[_DY + axis], chains[8, 0]
+    stride, dilation = shape[_SY + axis], shape[_DY + axis]
     outs = taps = low
     tile_out = tile_tap = 0
     if slide == out:
         outs, tile_out = at + 1, ext[low, out]
     elif slide == tap:
         taps, tile_tap = at + 1, ext[low, tap]
-    a = sum_tiles(chains[out], outs, skip, 0, 0, sums)
-    f = sum_tiles(chains[tap], taps, skip, 0, 0, sums)
-    again = sum_tiles(chains[tap], taps, skip, stride, tile_tap, sums)
+    a = sum_tiles(chains, out, outs, skip, 0, 0)
+    f = sum_tiles(chains, tap, taps, skip, 0, 0)
+    again = sum_tiles(chains, tap, taps, skip, stride, tile_tap)
     if again:
-        again *= sum_tiles(chains[out], outs, skip, dilation, tile_out, sums)
+        again *= sum_tiles(chains, out, outs, skip, dilation, tile_out)
     return int(a * f - again)
 
 
@@ -231,10 +240,10 @@ def _count_listed(
     """Nothing; multiplies the counts of a move by what the listed loops add.
 
     `held` has the positions over which the tile stays whatever the loop, `at` that over which it stays for
-    the loops inside of the one that ends it alone; `steps_at`, `between`, `above` and `served` those of loops, of axes below and
-    above the level that the tile comes from, and of those that one read serves.
+    the loops inside of the one that ends it alone; `steps_at`, `between`, `above` and `served` those of
+    loops, of axes below and above the level that the tile comes from, and of those that one read serves.
     """
-    top, last, sums = table.shape[0], chains.shape[1] - 1, chains[8, 0]
+    top, last = table.shape[0], chains.shape[1] - 1
     axes, row = between | above, moves[level, x]
     inside = table[at, _INSIDE + x] if at >= 0 else 0
     if x == _I:
@@ -256,25 +265,26 @@ def _count_listed(
                 row[VISIT_SHARE_CHILD] *= child
                 if bits & above != bits & axes:
                     child = (
-                        visits if not bits & above else _window(axis, low, above, slide, at, shape, chains, ext)
+                        visits
+                        if not bits & above
+                        else _window(axis, low, above, slide, at, shape, chains, ext)
                     )
                 row[VISIT_SHARE_PARENT] *= child
         listed &= 15
     for d in range(8):
         if not (listed >> d) & 1 or ext[low, d] == ext[top, d] == 1:
             continue
-        chain = chains[d]
-        bits = chain[last, 1] >> low << low
+        bits = chains[d, last, 1] >> low << low
         if (depends >> d) & 1:
             visits = ext[top, d]
             child = parent = visits
             if shares:
                 if bits & axes:
-                    child = sum_tiles(chain, low, bits & axes, 0, 0, sums)
+                    child = sum_tiles(chains, d, low, bits & axes, 0, 0)
                 if bits & above:
                     parent = child
                     if bits & between:
-                        parent = sum_tiles(chain, low, bits & above, 0, 0, sums)
+                        parent = sum_tiles(chains, d, low, bits & above, 0, 0)
             row[VISIT_CHILD] *= visits
             row[VISIT_PARENT] *= visits
             row[VISIT_SHARE_CHILD] *= child
@@ -289,23 +299,23 @@ def _count_listed(
             continue
         stays = held | 1 << at if (inside >> d) & 1 else held
         stays &= bits
-        visits = sum_tiles(chain, low, stays, -1, 0, sums)
+        visits = sum_tiles(chains, d, low, stays, -1, 0)
         row[VISIT_CHILD] *= visits
         skip = stays | served & bits
-        seen = visits if skip == stays else sum_tiles(chain, low, skip, -1, 0, sums)
+        seen = visits if skip == stays else sum_tiles(chains, d, low, skip, -1, 0)
         row[VISIT_PARENT] *= seen
         if shares:
             alone = stays | axes & bits
-            child = visits if alone == stays else sum_tiles(chain, low, alone, -1, 0, sums)
+            child = visits if alone == stays else sum_tiles(chains, d, low, alone, -1, 0)
             row[VISIT_SHARE_CHILD] *= child
             alone = skip | above & bits
-            row[VISIT_SHARE_PARENT] *= seen if alone == skip else sum_tiles(chain, low, alone, -1, 0, sums)
+            row[VISIT_SHARE_PARENT] *= seen if alone == skip else sum_tiles(chains, d, low, alone, -1, 0)
         if x == _O and bits & axes:
             # The first visits alone: loops count once, and all axes between are served.
             steps = steps_at & bits
-            row[FIRST_CHILD] *= sum_tiles(chain, low, steps, -1, 0, sums)
+            row[FIRST_CHILD] *= sum_tiles(chains, d, low, steps, -1, 0)
             if bits & above:
-                row[FIRST_PARENT] *= sum_tiles(chain, low, steps | between & bits, -1, 0, sums)
+                row[FIRST_PARENT] *= sum_tiles(chains, d, low, steps | between & bits, -1, 0)
 
 
 @njit(forceinline=True)
@@ -358,7 +368,8 @@ def count_operand(
                 if listed:
                     _count_listed(
                         x, p, listed, depends, held, at, steps_at, between, above, served,
-                        child >= 0 and sliding[child] > 0, shares, shape, ext, table, chains, moves, child + 1,
+                        child >= 0 and sliding[child] > 0, shares, shape, ext, table, chains, moves,
+                        child + 1,
                     )  # fmt: skip
                 above |= between
                 on_above *= on_between
@@ -413,5 +424,5 @@ def count_all(
     if listed:
         for d in range(8):
             if (listed >> d) & 1:
-                steps *= sum_tiles(chains[d], 0, axes, -1, 0, chains[8, 0])
+                steps *= sum_tiles(chains, d, 0, axes, -1, 0)
     return int(steps)

@@ -5,8 +5,8 @@ rest is cut on by all positions further in, so a sum over tiles is, from the ins
 
     sum(length above) = whole tiles · sum(extent below) + sum(rest),
 
-where what the rest leaves at each position on its way in is the same for every sum: it is divided once a nest.
-Of a position that is skipped only the first tile counts.
+where what the rest leaves at each position on its way in is the same for every sum: it is divided once a
+nest. Of a position that is skipped only the first tile counts.
 """
 
 from __future__ import annotations
@@ -24,43 +24,48 @@ __all__ = ["POSITION", "SIZE", "chain_width", "cut_chain", "sum_tiles"]
 POSITION, SIZE, _PIECES = 0, 1, 2
 
 
+@njit
 def chain_width(top: int) -> tuple[int, int]:
-    """Rows and columns of the chain of one loop over `top` positions."""
+    """Rows and columns of the chain of a loop over `top` positions."""
     return top + 2, 2 * top + 2
 
 
 @njit(error_model="numpy")
-def cut_chain(ext: Any, d: int, top: int, chain: Any) -> None:
+def cut_chain(ext: Any, d: int, chains: Any) -> None:
     """Nothing; fills the chain of loop d.
 
     Args:
         ext: extents, shape (top + 1, 8).
         d: the loop.
-        top: the number of positions.
-        chain: filled: int64, shape `chain_width(top)`.
+        chains: int64, shape (9, rows, columns), the latter as `chain_width(top)` says: by loop its chain,
+            filled for d, and scratch of `sum_tiles`.
     """
+    top = ext.shape[0] - 1
     cuts = bits = 0
     size = ext[0, d]
     for p in range(top):
         above = ext[p + 1, d]
         if above == size:
             continue
-        row = chain[cuts]
-        row[POSITION], row[SIZE] = p, size
+        chains[d, cuts, POSITION], chains[d, cuts, SIZE] = p, size
         bits |= 1 << p
         left = above
         for j in range(cuts, -1, -1):
-            e = chain[j, SIZE]
-            n = left // e
+            e = chains[d, j, SIZE]
+            n = int(float(left) / float(e))  # exact up to 2⁵³, then next to it
             left -= n * e
-            row[_PIECES + 2 * j], row[_PIECES + 2 * j + 1] = n, left
+            while left < 0:
+                n, left = n - 1, left + e
+            while left >= e:
+                n, left = n + 1, left - e
+            chains[d, cuts, _PIECES + 2 * j], chains[d, cuts, _PIECES + 2 * j + 1] = n, left
             if left == 0:
                 break
         size = above
         cuts += 1
-    chain[cuts, POSITION], chain[cuts, SIZE] = top, size
-    last = chain.shape[0] - 1
-    chain[last, 0], chain[last, 1] = cuts, bits
+    chains[d, cuts, POSITION], chains[d, cuts, SIZE] = top, size
+    last = chains.shape[1] - 1
+    chains[d, last, 0], chains[d, last, 1] = cuts, bits
 
 
 @njit
@@ -77,7 +82,7 @@ def _slid(length: int, tile: int, clip: int) -> int:
     return int(total)
 
 
-@njit
+@njit(forceinline=True)
 def _of_tile(size: int, clip: int, tile: int) -> int:
     if clip < 0:
         return 1
@@ -87,42 +92,48 @@ def _of_tile(size: int, clip: int, tile: int) -> int:
 
 
 @njit
-def sum_tiles(chain: Any, low: int, skip: int, clip: int, tile: int, sums: Any) -> int:
+def sum_tiles(chains: Any, d: int, low: int, skip: int, clip: int, tile: int) -> int:
     """The sum of `max(0, size − clip)` over all tiles below position `low`; their number for a clip below 0.
 
     Args:
-        chain: as `cut_chain` fills it.
+        chains: as `cut_chain` fills it.
+        d: the loop.
         low: the position above the tiles.
         skip: positions, a bit each, of which only the first tile counts.
         clip: what is taken off each.
         tile: if not 0, an extent that slides over each tile: rows that are new at each step are clipped.
-        sums: scratch, as long as the chain.
     """
-    last = chain.shape[0] - 1
-    cuts = chain[last, 0]
+    last = chains.shape[1] - 1
+    cuts, bits = chains[d, last, 0], chains[d, last, 1] >> low << low
     inner = 0
-    while chain[inner, POSITION] < low:
+    while chains[d, inner, POSITION] < low:
         inner += 1
-    total = _of_tile(chain[inner, SIZE], clip, tile)
-    if (chain[last, 1] & ~skip) >> low == 0:
+    size = chains[d, inner, SIZE]
+    skip &= bits
+    if skip == 0 and (clip == 0 or (clip < 0 and size == 1)):
+        return int(chains[d, cuts, SIZE])
+    if tile == 0 and 0 < size <= clip:
+        return 0
+    total = _of_tile(size, clip, tile)
+    if skip == bits:
         return int(total)
+    scratch = chains.shape[0] - 1
     for i in range(inner, cuts):
-        sums[i] = total
-        row = chain[i]
-        if (skip >> row[POSITION]) & 1:
+        chains[scratch, 0, i] = total
+        if (skip >> chains[d, i, POSITION]) & 1:
             continue
-        total *= row[_PIECES + 2 * i]
-        left = row[_PIECES + 2 * i + 1]
+        total *= chains[d, i, _PIECES + 2 * i]
+        left = chains[d, i, _PIECES + 2 * i + 1]
         j = i - 1
         while left and j >= inner:
-            n = row[_PIECES + 2 * j]
-            if (skip >> chain[j, POSITION]) & 1:
+            n = chains[d, i, _PIECES + 2 * j]
+            if (skip >> chains[d, j, POSITION]) & 1:
                 if n:
-                    total += sums[j]
+                    total += chains[scratch, 0, j]
                     left = 0
             else:
-                total += n * sums[j]
-                left = row[_PIECES + 2 * j + 1]
+                total += n * chains[scratch, 0, j]
+                left = chains[d, i, _PIECES + 2 * j + 1]
             j -= 1
         if left:
             total += _of_tile(left, clip, tile)

@@ -1,4 +1,4 @@
-"""What a loop nest costs from its counts: bits and energy a level and operand, and cycles; many nests at once."""
+"""What a loop nest costs, from its counts: bits and energy a level and operand, and cycles."""
 
 from __future__ import annotations
 
