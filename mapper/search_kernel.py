@@ -212,7 +212,8 @@ def search(
     stores = np.zeros((len(tiles), 2), np.int64)
     for i in range(len(bases)):
         _base_bound(core, layer, bases[i], limits, prices, acc, bound)
-        bounds[i, :3] = bound
+        for part in range(3):  # slices are dear to compile
+            bounds[i, part] = bound[part]
         bounds[i, 3] = _score(objective, bound[0], bound[1], bound[2])
     best, then = np.inf, np.inf
     total = layer[L_GROUPS]
@@ -321,6 +322,7 @@ def search(
                 row[5], row[6], row[7] = cycles, energy, read
                 kept = found[2 * g + order]
                 if (row[0], row[1]) < (kept[0], kept[1]):
-                    kept[:] = row
+                    for part in range(len(row)):
+                        kept[part] = row[part]
                 if row[0] < best or (row[0] == best and row[1] < then):
                     best, then = row[0], row[1]

@@ -421,19 +421,21 @@ def run_cycles(
     banks = np.zeros(3, np.int64)
     post = np.full(2, -1, np.int64)
 
-    fetched = dispatched = 0
+    fetched = dispatched = np.int64(0)
     credits = core[_FETCH_COMMANDS]
-    requests = 0  # AR handshakes given out
+    # Of a type from the first on: a plain 0 would have the functions that take it compiled once more.
+    requests = np.int64(0)  # AR handshakes given out
     register_free = 0  # first cycle in which the arbiter takes the next request
     last_dispatch = -1
     now = 0
-    exec_free = store_free = 0
+    exec_free = store_free = np.int64(0)
     # LOAD's address side.
     idle, at_row, at_burst = 0, 1, 2
     load_state, load_from, load = idle, 0, 0
-    plane = row = beat = left = 0
+    plane = row = left = 0
+    beat = np.int64(0)
     bursts = rows = 0
-    head_from = 0
+    head_from = np.int64(0)
     finish = -1
 
     while True:
@@ -560,11 +562,11 @@ def run_cycles(
             if dram:
                 first = fetched * per_command
                 landed = arrivals[fetched : fetched + asked]
-                read_beats(channel, register_free, first, asked * per_command, 0, read, landed)
+                read_beats(channel, register_free, first, asked * per_command, np.int64(0), read, landed)
             else:
                 earliest = register_free + memory[_READ_LATENCY]
                 for k in range(fetched, fetched + asked):
-                    arrivals[k] = _read_beats(memory, read, earliest, 0, per_command)
+                    arrivals[k] = _read_beats(memory, read, earliest, np.int64(0), per_command)
             fetched += asked
             credits -= asked
         if dispatch_at == cycle:

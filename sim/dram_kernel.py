@@ -195,7 +195,9 @@ def refresh_step(
     rank = refresh[_TURN]
     refresh[_LAST] = cycle
     if bank >= 0:
-        issue(part, banks, groups, ranks, counts, _PRE, rank, bank // part[_BANKS], bank, -1, cycle)
+        # Typed as in `serve`, or the function is compiled once more.
+        command, row = np.int64(_PRE), np.int64(-1)
+        issue(part, banks, groups, ranks, counts, command, rank, bank // part[_BANKS], bank, row, cycle)
         return
     counts[_N_REFRESH] += 1
     ranks[rank, _R_ACT] = max(ranks[rank, _R_ACT], cycle + part[_REFRESH_ACT])

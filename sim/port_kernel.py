@@ -23,6 +23,9 @@ _BURST_BITS = CONSTRAINTS.index("burst_bits")
 PORT = ("dram", "dram_cycles", "core_cycles", "crossing", "base", "bus_bytes", "first")
 _DRAM, _FAST, _SLOW, _CROSSING, _BASE, _BUS, _FIRST = range(7)
 
+# Not Python's own, of which each value is a type by itself: `serve` would be compiled for both.
+_READS, _WRITES = np.bool_(False), np.bool_(True)
+
 
 @njit
 def access(channel: Any, block: int, write: bool, cycle: int) -> int:
@@ -52,7 +55,7 @@ def read_ready(channel: Any, cycle: int, beat: int, beats: int, ready: Any) -> N
         of_beat = (beat + k) * port[_BUS] >> part[_BURST_BITS]
         if of_beat != block:
             block = of_beat
-            answer = access(channel, block, False, cycle)
+            answer = access(channel, block, _READS, cycle)
         ready[k] = answer
 
 
@@ -83,5 +86,5 @@ def write_burst(channel: Any, cycle: int, beat: int, beats: int) -> int:
     final = ((beat + beats) * port[_BUS] - 1) >> part[_BURST_BITS]
     answer = 0
     for block in range(first, final + 1):
-        answer = max(answer, access(channel, block, True, cycle))
+        answer = max(answer, access(channel, block, _WRITES, cycle))
     return answer
