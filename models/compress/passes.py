@@ -19,6 +19,21 @@ __all__ = ["PASSES", "Pass", "make_pass", "select_layers"]
 
 PASSES: Mapping[str, str] = types.MappingProxyType(
     {
+        "binary.connect": "binary_connect:BinaryConnectPass",
+        "binary.expectation": "expectation_backpropagation:ExpectationPass",
+        "binary.local": "local_binary:LocalBinaryPass",
+        "binary.loss-aware": "loss_aware:LossAwarePass",
+        "binary.network": "binarized_networks:BinarizedNetworkPass",
+        "binary.sketch": "sketching:SketchPass",
+        "binary.weights": "scaled_binary:BinaryWeightsPass",
+        "binary.xnor": "binarized_networks:XnorNetPass",
+        "quantise.allocate": "bit_allocation:BitAllocationPass",
+        "quantise.dynamic-tree": "dynamic_tree:DynamicTreePass",
+        "quantise.fixed": "fixed_point:FixedPointPass",
+        "ternary.synapses": "synapse_sampling:SynapsePass",
+        "ternary.threshold": "ternary:ThresholdTernaryPass",
+        "ternary.trained": "trained_ternary:TrainedTernaryPass",
+        "train.fixed-point": "fixed_point_training:FixedPointTrainingPass",
         "train": "training_passes:Train",
         "prune.correlation": "correlation_pruning:PruneByCorrelation",
         "prune.magnitude": "element_pruning:PruneByMagnitude",

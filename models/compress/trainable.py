@@ -351,7 +351,14 @@ def _bipolar(node: Node, x: _Operands, training: bool) -> Tensor:
     return signs
 
 
+def _reduce_mean(node: Node, x: _Operands, training: bool) -> Tensor:
+    axes = [int(n) for n in x[1]]
+    mean: Tensor = x[0].mean(dim=axes, keepdim=bool(integer(node, "keepdims", 1)))
+    return mean
+
+
 _OPERATORS: Mapping[str, Callable[[Node, _Operands, bool], Tensor]] = {
+    "Abs": lambda node, x, training: x[0].abs(),
     "Add": lambda node, x, training: x[0] + x[1],
     "AveragePool": _average_pool,
     "BatchNormalization": _norm,
@@ -376,6 +383,7 @@ _OPERATORS: Mapping[str, Callable[[Node, _Operands, bool], Tensor]] = {
     "Mul": lambda node, x, training: x[0] * x[1],
     "PRelu": lambda node, x, training: torch.where(x[0] >= 0, x[0], x[0] * x[1]),
     "Pad": _pad,
+    "ReduceMean": _reduce_mean,
     "Relu": lambda node, x, training: functional.relu(x[0]),
     "Reshape": _reshape,
     "Sigmoid": lambda node, x, training: torch.sigmoid(x[0]),
