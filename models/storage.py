@@ -5,14 +5,17 @@ The layout, all numbers little-endian:
 | bytes | what |
 | --- | --- |
 | 0–7 | `89 42 57 4E 45 54 0D 0A` |
-| 8–11 | format version, uint32, 3; 1, with fewer kinds of layers, and 2, without offsets, are read too |
+| 8–11 | format version, uint32, 4; versions 1 to 3 are read too |
 | 12–15 | length of the header in bytes, uint32 |
 | 16–23 | length of the arrays in bytes, uint64 |
 | 24–55 | SHA-256 of header and arrays |
 | 56– | the header: UTF-8 JSON with tensors, layers and, for each array, dtype, shape and offset |
 | then | the arrays: weight payloads, scales, biases, multipliers, shifts, thresholds |
 
-A file holds no compressed parts, so reading never takes more memory than a small multiple of its size.
+Version 1 has fewer kinds of layers, 2 has no offsets, 3 dense payloads only.
+
+Only weights may be compressed, in the encodings of `payload.encoding`: those that aren't dense may have 2^28
+values in all. Beyond them, reading never takes more memory than a small multiple of the file's size.
 """
 
 from __future__ import annotations
@@ -47,15 +50,16 @@ from .layers import (
 )
 from .network import Network, Tensor
 from .numerics import Rounding
-from .weights import WeightRecord
+from .weights import WeightRecord, decode_weights
 
 __all__ = ["ImportModelError", "load_network", "save_network"]
 
 MAGIC = b"\x89BWNET\r\n"
-VERSION = 3
+VERSION = 4
 _PREFIX = struct.Struct("<8sIIQ32s")
 _HEADER_LIMIT = 1 << 24
 _FILE_LIMIT = 1 << 31
+_ENCODED_LIMIT = 1 << 28
 _DTYPES = ("|u1", "|b1", "<i4", "<f8")
 _FIRST_LAYERS: dict[str, type[Any]] = {
     kind.kind: kind for kind in (Conv, Linear, MaxPool, Requantize, Relu, Flatten)
@@ -171,6 +175,7 @@ def _weight_entry(record: WeightRecord, arrays: _Arrays) -> dict[str, Any]:
         "format": record.fmt.name,
         "encoding": record.encoding,
         "streams": record.streams,
+        "codebook": 0 if record.codebook is None else record.codebook.size,
         "granularity": record.granularity,
         "payload": arrays.add(np.frombuffer(record.payload, np.uint8)),
         "scales": arrays.add(record.scales),
@@ -299,8 +304,10 @@ def _parse(header: Mapping[str, Any], data: bytes, version: int) -> Network:
         tensors[tensor.name] = tensor
     layers = tuple(_parse_layer(e, arrays, version) for e in _expect(list, header["layers"], "layers"))
     weights: dict[str, WeightRecord] = {}
+    encoded = 0
     for entry in _expect(list, header["weights"], "weights"):
-        record = _parse_weights(_expect(dict, entry, "a weight record"), arrays)
+        record = _parse_weights(_expect(dict, entry, "a weight record"), arrays, version, encoded)
+        encoded += record.values.size if record.payload_modelled else 0
         if record.layer in weights:
             raise ValueError(f"layer {record.layer}: its weights stand twice")
         weights[record.layer] = record
@@ -346,7 +353,8 @@ def _parse_layer(entry: Any, arrays: _ArrayReader, version: int) -> Layer:
     return layer
 
 
-def _parse_weights(table: dict[str, Any], arrays: _ArrayReader) -> WeightRecord:
+def _parse_weights(table: dict[str, Any], arrays: _ArrayReader, version: int, before: int) -> WeightRecord:
+    """The record, where `before` encoded values came before it."""
     layer = _expect(str, table["layer"], "a weight record's layer")
     where = f"layer {layer}"
     fmt = Format.parse(_expect(str, table["format"], f"{where}: format"))
@@ -354,10 +362,26 @@ def _parse_weights(table: dict[str, Any], arrays: _ArrayReader) -> WeightRecord:
     payload = arrays.get(table["payload"], f"{where}: payload")
     if payload.dtype != np.uint8:
         raise ValueError(f"{where}: payload must be bytes (|u1), not {payload.dtype.str}")
-    try:
-        values = fmt.unpack(payload.ravel(), math.prod(shape)).reshape(shape)
-    except ValueError as fault:
-        raise ValueError(f"{where}: {fault}") from None
+    encoding = _expect(str, table["encoding"], f"{where}: encoding")
+    streams = _expect(int, table["streams"], f"{where}: streams")
+    entries = _expect(int, table["codebook"], f"{where}: codebook") if version > 3 else 0
+    if version < 4 and (encoding, streams) != ("dense", 1):
+        raise ValueError(
+            f"{where}: version {version} has dense payloads in 1 stream only, not {encoding!r:.40}"
+        )
+    if entries and not 2 <= entries <= 256:
+        raise ValueError(f"{where}: a codebook has 2 to 256 entries, or 0 is none, not {entries}")
+    if (encoding, streams, entries) != ("dense", 1, 0) and before + math.prod(shape) > _ENCODED_LIMIT:
+        raise ValueError(f"{where}: weights that aren't dense may have {_ENCODED_LIMIT} values in all")
+    values, codebook = decode_weights(
+        payload.tobytes(),
+        layer=layer,
+        shape=shape,
+        fmt=fmt,
+        encoding=encoding,
+        streams=streams,
+        entries=entries,
+    )
     bias, mask = (
         None if table[key] is None else arrays.get(table[key], f"{where}: {key}") for key in ("bias", "mask")
     )
@@ -369,7 +393,8 @@ def _parse_weights(table: dict[str, Any], arrays: _ArrayReader) -> WeightRecord:
         bias=bias,
         mask=mask,
         granularity=_expect(str, table["granularity"], f"{where}: granularity"),
-        encoding=_expect(str, table["encoding"], f"{where}: encoding"),
+        codebook=codebook if entries else None,
+        encoding=encoding,
         payload=payload.tobytes(),
-        streams=_expect(int, table["streams"], f"{where}: streams"),
+        streams=streams,
     )

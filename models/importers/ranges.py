@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from ..graph import Node
 from ..reference import trace_reference
-from .huffman import WeightHistogram, weight_histogram
 from .model import CoreStep, HostStep, Model
 from .run import core_input, trace_model
+from .weight_histogram import WeightHistogram, weight_histogram
 
 __all__ = ["LayerRange", "Ranges", "find_ranges", "images_at_once", "range_bits"]
 

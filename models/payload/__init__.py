@@ -1,1 +1,1 @@
-"""Weights as the very bits that lie in memory, with exact decoders: `bitwright.models.payload`."""
+"""How codes lie in memory: dense, bitmap, relative index, CSC, canonical Huffman; each with its decoder."""

@@ -15,7 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RelativeIndexStream", "decode_relative", "encode_relative"]
+from .byte_reader import ByteReader
+from .plane import read_plane, write_plane
+
+__all__ = [
+    "RelativeIndexStream",
+    "decode_relative",
+    "encode_relative",
+    "place_entries",
+    "read_relative",
+    "relative_entries",
+    "write_relative",
+]
 
 _MOST_VALUES = 1 << 30
 
@@ -71,6 +82,53 @@ class RelativeIndexStream:
         return int(self.counts.sum())
 
 
+def relative_entries(
+    codes: NDArray[Any], index_bits: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """(zeros before, code) of all entries, tile after tile, and the entries of each tile.
+
+    Args:
+        codes: unsigned codes, shape (tiles, length).
+    """
+    tile, place = np.nonzero(codes)
+    before = np.concatenate([[-1], place[:-1]])
+    before[np.concatenate([[True], tile[1:] != tile[:-1]])[: tile.size]] = -1
+    zeros = place - before[: tile.size] - 1
+    fillers = zeros >> index_bits
+    last = np.cumsum(fillers + 1) - 1  # where each code's own entry comes
+    total = int(last[-1]) + 1 if last.size else 0
+    gaps, entries = np.full(total, (1 << index_bits) - 1, np.int64), np.zeros(total, np.int64)
+    gaps[last] = zeros & ((1 << index_bits) - 1)
+    entries[last] = codes[tile, place]
+    return gaps, entries, np.bincount(tile, fillers + 1, codes.shape[0]).astype(np.int64)
+
+
+def place_entries(
+    gaps: NDArray[Any], entries: NDArray[Any], counts: NDArray[np.int64], length: int, index_bits: int
+) -> NDArray[np.uint16]:
+    """The codes, shape (tiles, length), whose entries `relative_entries` gave.
+
+    Raises:
+        ValueError: a run past the end of its tile, a code 0 that is no filler or that ends a tile; names
+            the tile. So a tile has one encoding only.
+    """
+    index, code = np.asarray(gaps, np.int64), entries
+    tile = np.repeat(np.arange(counts.size), counts)
+    end = np.cumsum(index + 1)
+    begins = np.cumsum(counts) - counts
+    offset = np.concatenate([[0], end])[begins]  # values before each tile's first entry
+    place = end - 1 - offset[tile]
+    _refuse(place >= length, tile, f"runs past the end of its {length} values")
+    full = (1 << index_bits) - 1
+    _refuse((code == 0) & (index != full), tile, "has a code 0 that is no filler")
+    ends_tile = np.ones(index.size, bool)
+    ends_tile[:-1] = tile[1:] != tile[:-1]
+    _refuse((code == 0) & ends_tile, tile, "ends with a filler")
+    codes = np.zeros((counts.size, length), np.uint16)
+    codes[tile, place] = code
+    return codes
+
+
 def encode_relative(codes: NDArray[Any], *, index_bits: int = 4, code_bits: int = 4) -> RelativeIndexStream:
     """The stream of tiles of codes, of which 0 stands for a zero.
 
@@ -87,18 +145,9 @@ def encode_relative(codes: NDArray[Any], *, index_bits: int = 4, code_bits: int 
             f"codes of {code_bits} bits must be from 0 to {(1 << code_bits) - 1}, not from {codes.min()} to "
             f"{codes.max()}"
         )
-    tile, place = np.nonzero(codes)
-    before = np.concatenate([[-1], place[:-1]])
-    before[np.concatenate([[True], tile[1:] != tile[:-1]])[: tile.size]] = -1
-    zeros = place - before[: tile.size] - 1
-    fillers = zeros >> index_bits
-    last = np.cumsum(fillers + 1) - 1  # where each code's own entry comes
-    total = int(last[-1]) + 1 if last.size else 0
-    entries = np.full(total, (1 << index_bits) - 1, np.int64)
-    entries[last] = (zeros & ((1 << index_bits) - 1)) | (codes[tile, place].astype(np.int64) << index_bits)
-    counts = np.bincount(tile, fillers + 1, codes.shape[0]).astype(np.int64)
+    gaps, entries, counts = relative_entries(codes, index_bits)
     width = index_bits + code_bits
-    bits = (entries[:, None] >> np.arange(width)) & 1
+    bits = ((gaps | (entries << index_bits))[:, None] >> np.arange(width)) & 1
     return RelativeIndexStream(
         index_bits=index_bits,
         code_bits=code_bits,
@@ -112,30 +161,45 @@ def decode_relative(stream: RelativeIndexStream) -> NDArray[np.uint16]:
     """The codes, shape (tiles, length); exactly what was encoded.
 
     Raises:
-        ValueError: a run past the end of its tile, a code 0 that is no filler or that ends a tile, or padding
-            that isn't zero; names the tile. So a tile has one encoding only.
+        ValueError: as `place_entries`, or padding that isn't zero.
     """
     width, total = stream.entry_bits, stream.entries
     bits = np.unpackbits(np.frombuffer(stream.payload, np.uint8), bitorder="little")
     if bits[total * width :].any():
         raise ValueError("the bits after the last entry must be zero")
     weights = 1 << np.arange(width, dtype=np.int64)
-    entries = bits[: total * width].reshape(total, width) @ weights
-    index, code = entries & ((1 << stream.index_bits) - 1), entries >> stream.index_bits
-    tile = np.repeat(np.arange(stream.counts.size), stream.counts)
-    end = np.cumsum(index + 1)
-    begins = np.cumsum(stream.counts) - stream.counts
-    offset = np.concatenate([[0], end])[begins]  # values before each tile's first entry
-    place = end - 1 - offset[tile]
-    _refuse(place >= stream.length, tile, f"runs past the end of its {stream.length} values")
-    full = (1 << stream.index_bits) - 1
-    _refuse((code == 0) & (index != full), tile, "has a code 0 that is no filler")
-    ends_tile = np.ones(total, bool)
-    ends_tile[:-1] = tile[1:] != tile[:-1]
-    _refuse((code == 0) & ends_tile, tile, "ends with a filler")
-    codes = np.zeros((stream.counts.size, stream.length), np.uint16)
-    codes[tile, place] = code
-    return codes
+    both = bits[: total * width].reshape(total, width) @ weights
+    gaps, entries = both & ((1 << stream.index_bits) - 1), both >> stream.index_bits
+    return place_entries(gaps, entries, stream.counts, stream.length, stream.index_bits)
+
+
+def write_relative(codes: NDArray[Any], bits: int, *, index_bits: int, huffman: bool = False) -> bytes:
+    """One tile of all codes with its entries in two planes, as Deep Compression's files have them.
+
+    How many entries there are (4 bytes), their codes, then their gaps; each plane fills whole bytes.
+
+    Source: Han et al. 2016, Deep Compression, and the layout of songhan/SqueezeNet-Deep-Compression.
+    """
+    gaps, entries, counts = relative_entries(codes.reshape(1, -1), index_bits)
+    planes = write_plane(entries, bits, huffman=huffman) + write_plane(gaps, index_bits, huffman=huffman)
+    return int(counts[0]).to_bytes(4, "little") + planes
+
+
+def read_relative(
+    reader: ByteReader, shape: tuple[int, int], bits: int, *, index_bits: int, huffman: bool = False
+) -> NDArray[np.uint16]:
+    """The codes that `write_relative` laid down, of that shape.
+
+    Raises:
+        ValueError: a cut, more entries than codes, or as `place_entries`.
+    """
+    size = shape[0] * shape[1]
+    count = reader.number(4, "counts of entries")
+    if count > size:
+        raise ValueError(f"tile 0: must have from 0 to {size} entries, not {count}")
+    entries = read_plane(reader, count, bits, "codes", huffman=huffman)
+    gaps = read_plane(reader, count, index_bits, "gaps", huffman=huffman)
+    return place_entries(gaps, entries, np.array([count]), size, index_bits).reshape(shape)
 
 
 def _refuse(wrong: NDArray[np.bool_], tile: NDArray[np.int64], fault: str) -> None:

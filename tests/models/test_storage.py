@@ -120,10 +120,10 @@ def test_missing_foreign_and_newer_files_say_what_they_are(tmp_path: Path) -> No
     assert "no Bitwright network" in refusal(path)
     path = saved(tmp_path)
     data = bytearray(path.read_bytes())
-    for version in (0, 4):
+    for version in (0, 5):
         data[8] = version
         path.write_bytes(data)
-        assert f"format version {version}; this release reads 1 to 3" in refusal(path)
+        assert f"format version {version}; this release reads 1 to 4" in refusal(path)
 
 
 def _payload(header: dict[str, Any], **changes: Any) -> None:
@@ -150,7 +150,15 @@ def _payload(header: dict[str, Any], **changes: Any) -> None:
         (lambda h: h["layers"][0].update(padding=[1 << 16] * 4), "padded"),
         (lambda h: h["weights"].append(h["weights"][0]), "lies over another array"),
         (lambda h: h["weights"][0].update(shape=[1 << 31] * 4), "take"),
-        (lambda h: h["weights"][0].update(encoding="huffman"), "only encoding is 'dense'"),
+        (lambda h: h["weights"][0].update(encoding="huffman"), "an encoding is dense, bitmap"),
+        (lambda h: h["weights"][0].update(encoding="dense+huffman"), "layer .*: .*(table|cut|numbers)"),
+        (lambda h: h["weights"][0].update(encoding="bitmap", shape=[1 << 15, 1 << 14]), "values in all"),
+        (lambda h: h["weights"][0].update(encoding="relative4", shape=[1 << 31]), "values in all"),
+        (lambda h: h["weights"][0].update(encoding="csc", shape=[0, 4]), "both at least 1"),
+        (lambda h: h["weights"][0].update(streams=1 << 30), "streams must be from 1 to the"),
+        (lambda h: h["weights"][0].update(streams=True), "must be of type int, not bool"),
+        (lambda h: h["weights"][0].update(codebook=1), "2 to 256 entries, or 0 is none, not 1"),
+        (lambda h: h["weights"][0].pop("codebook"), "lacks the key 'codebook'"),
         (lambda h: _payload(h, shape=[1 << 31]), "of the arrays, which have"),
         (lambda h: _payload(h, offset=-8), "of the arrays, which have"),
         (lambda h: _payload(h, dtype="O"), "dtype must be one of"),
@@ -218,7 +226,7 @@ def test_a_file_of_version_1_still_loads(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert run_reference(network, random_input(network, 0, 2)).tolist() == [[10, 12], [-6, -3]]
     newer = load_network(saved(tmp_path, network))
-    assert (tmp_path / "net.bw").read_bytes()[8] == 3
+    assert (tmp_path / "net.bw").read_bytes()[8] == 4
     assert run_reference(newer, random_input(network, 0, 2)).tolist() == [[10, 12], [-6, -3]]
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import heapq
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LEVELS", "WeightHistogram", "huffman_lengths", "weight_histogram"]
+from ..payload.code_lengths import huffman_lengths
+
+__all__ = ["LEVELS", "WeightHistogram", "weight_histogram"]
 
 LEVELS = 32
 """How many values or ranges of values a histogram tells apart at most."""
@@ -32,37 +32,6 @@ class WeightHistogram:
     """All weights in a Huffman code of the levels; the code's table is not in it."""
     table_bits: int
     """The table of a canonical code, which is a length a level: ⌈log2 levels⌉ bits each."""
-
-
-def huffman_lengths(counts: Sequence[int]) -> list[int]:
-    """The code length of each symbol in a Huffman code; 0 where the count is 0, 1 for a lone symbol.
-
-    The lengths alone give the canonical code. Of equal counts, those of symbols come before those of
-    joined ones, in their order, so the longest code is as short as it can be.
-
-    Raises:
-        ValueError: a count is below 0.
-    Source: Huffman 1952; canonical form: Schwartz and Kallick 1964.
-    """
-    if any(count < 0 for count in counts):
-        raise ValueError(f"counts must be 0 or more, not {min(counts)}")
-    heap: list[tuple[int, int, tuple[int, ...]]] = [
-        (count, number, (number,)) for number, count in enumerate(counts) if count
-    ]
-    lengths = [0] * len(counts)
-    if len(heap) == 1:
-        lengths[heap[0][1]] = 1
-        return lengths
-    heapq.heapify(heap)
-    order = len(counts)
-    while len(heap) > 1:
-        first, _, left = heapq.heappop(heap)
-        second, _, right = heapq.heappop(heap)
-        for symbol in (*left, *right):
-            lengths[symbol] += 1
-        heapq.heappush(heap, (first + second, order, (*left, *right)))
-        order += 1
-    return lengths
 
 
 def weight_histogram(values: NDArray[Any]) -> WeightHistogram:

@@ -2,7 +2,8 @@ import itertools
 
 import numpy as np
 import pytest
-from bitwright.models.importers.huffman import huffman_lengths, weight_histogram
+from bitwright.models.importers.weight_histogram import weight_histogram
+from bitwright.models.payload.code_lengths import huffman_lengths
 
 
 def cheapest(counts: list[int]) -> int:
