@@ -104,12 +104,15 @@ def _check_load(program: Program, index: int, command: Command) -> None:
         span = _span(command, "src_row", "src_plane")
         _check_region(program, index, command["address"], span, ("input", "activations", "output"))
         return
-    if command["target"] not in tuple(LoadTarget):
-        raise _fault(program, index, f"target must be from 0 to 2, not {command['target']}")
+    if command["target"] == LoadTarget.STEPS and not machine.step_lines:
+        raise _fault(program, index, "target 3 needs buffers.step_entries, of which the machine has none")
     _check_counts(program, index, command, "run", "rows", "planes", "wrap")
-    weight = command["target"] == LoadTarget.WEIGHT
     beat = machine.bus_bytes
-    bits = machine.weight_line_bits if weight else machine.param_line_bits
+    bits, size = {
+        LoadTarget.WEIGHT: (machine.weight_line_bits, machine.weight_lines),
+        LoadTarget.PARAM: (machine.param_line_bits, machine.param_lines),
+        LoadTarget.STEPS: (machine.bus.data_bits, machine.step_lines),
+    }[LoadTarget(command["target"])]
     if command["rows"] != 1 or command["planes"] != 1:
         raise _fault(program, index, "a LOAD of weights or parameters has one row")
     if command["address"] % beat or command["run"] % beat:
@@ -125,9 +128,8 @@ def _check_load(program: Program, index: int, command: Command) -> None:
             f"wrap must be from 1 to {bits // machine.bus.data_bits}, not {command['wrap']}",
         )
     lines = -(-command["run"] // (command["wrap"] * beat))
-    size = machine.weight_lines if weight else machine.param_lines
     _check_buffer(program, index, command["dst"] + lines, size, "line")
-    kind = "weights" if weight else "params"
+    kind = "params" if command["target"] == LoadTarget.PARAM else "weights"
     _check_region(program, index, command["address"], command["run"], (kind,))
 
 
@@ -170,15 +172,17 @@ def _check_geometry(program: Program, index: int, command: Command) -> None:
 
 def _check_output(program: Program, index: int, command: Command) -> None:
     _check_counts(program, index, command, "pool_x", "pool_y")
-    if command["mode"] not in tuple(PostMode):
-        raise _fault(program, index, f"mode must be from 0 to {len(PostMode) - 1}, not {command['mode']}")
     if command["mode"] == PostMode.THRESHOLDS:
         for name, most in (("levels", 4), ("step", 2)):
             if not 1 <= command[name] <= most:
                 raise _fault(program, index, f"{name} must be from 1 to {most}, not {command[name]}")
+    if command["mode"] in (PostMode.ADD, PostMode.PLANES) and not program.machine.adds:
+        raise _fault(
+            program, index, f"mode {command['mode']} (a sum) needs {PeKind.VECTOR.key!r} in array.pes"
+        )
+    if command["mode"] == PostMode.PLANES:
+        _check_planes(program, index, command)
     if command["mode"] == PostMode.ADD:
-        if not program.machine.adds:
-            raise _fault(program, index, f"mode 2 (add) needs {PeKind.VECTOR.key!r} in array.pes")
         if (command["pool_y"], command["pool_x"]) != (2, 1):
             raise _fault(
                 program,
@@ -188,6 +192,22 @@ def _check_output(program: Program, index: int, command: Command) -> None:
     low, high = command["clamp_low"], command["clamp_high"]
     if not -128 <= low <= high <= 127:
         raise _fault(program, index, f"the clamp must lie within -128 … 127, low first, not {low} … {high}")
+
+
+def _check_planes(program: Program, index: int, command: Command) -> None:
+    """Nothing; ProgramError unless the lane sets of a pixel are whole results."""
+    sets = program.machine.row_groups
+    if not command["planes"] or sets % command["planes"]:
+        raise _fault(
+            program, index, f"planes must divide the {sets} lane sets of a pixel, not be {command['planes']}"
+        )
+    if (command["pool_y"], command["pool_x"]) != (1, 1):
+        raise _fault(
+            program,
+            index,
+            f"the window of a sum of planes must be 1 × 1 pixels, not {command['pool_y']} × "
+            f"{command['pool_x']}",
+        )
 
 
 def _check_store(program: Program, index: int, command: Command) -> None:
@@ -231,7 +251,8 @@ def _check_executions(program: Program) -> None:
 def _check_exec(program: Program, index: int, command: Command, walk: Command, output: Command) -> None:
     machine = program.machine
     _check_counts(program, index, command, "region_x", "region_y", "groups", "cols", "rows_last")
-    for name, most in (("cols", machine.array.cols), ("rows_last", machine.array.rows)):
+    planes = output["planes"] if output["mode"] == PostMode.PLANES else 1
+    for name, most in (("cols", machine.array.cols), ("rows_last", machine.array.rows // planes)):
         if command[name] > most:
             raise _fault(program, index, f"{name} must be from 1 to {most}, not {command[name]}")
     for axis in ("x", "y"):
@@ -250,3 +271,12 @@ def _check_exec(program: Program, index: int, command: Command, walk: Command, o
         raise _fault(program, index, "post_drain needs last 1: nothing is drained")
     if command["act"] >= machine.buffers.activation_bytes:
         raise _fault(program, index, f"act {command['act']} lies outside the activation bank")
+    if walk["listed"]:
+        if not machine.step_lines:
+            raise _fault(program, index, "listed 1 needs buffers.step_entries, of which the machine has none")
+        if command["list"] >= machine.buffers.step_entries:
+            raise _fault(
+                program,
+                index,
+                f"list {command['list']} lies outside the {machine.buffers.step_entries} step entries",
+            )

@@ -150,16 +150,16 @@ class _Search:
         weights = 0
         tried = 0
         for groups in splits(base.all_groups):
-            if not field_fits(shape, groups, machine.array.rows):
+            if not field_fits(shape, groups, base.rows):
                 continue
             if shape.param_lines(groups, machine.row_groups) > capacity.param_lines:
                 continue
             lines = held_lines if base.weight_chunked or shape.ones else groups * group_lines
             if lines > capacity.weight_lines:
                 continue
-            if groups < base.all_groups and groups * machine.array.rows % shape.out_align:
+            if groups < base.all_groups and groups * base.rows % shape.out_align:
                 continue  # a K tile starts at a whole byte in memory
-            if lane_wise and base.act_chunked and groups > _least_groups(shape, machine.array.rows):
+            if lane_wise and base.act_chunked and groups > _least_groups(shape, base.rows):
                 continue
             tiled = dataclasses.replace(base, groups=groups)
             if tiled.output_bytes() > capacity.out_bytes:
@@ -238,7 +238,7 @@ class _Search:
                         fits = self._consider(
                             Mapping(
                                 shape=shape,
-                                rows=machine.array.rows,
+                                rows=machine.array.rows // shape.summed,
                                 columns=columns,
                                 column_rows=height,
                                 tile_x=width,
@@ -306,11 +306,11 @@ def smallest_mapping(shape: LayerShape, machine: Machine) -> Mapping:
     """The mapping that takes least of every buffer, whether it fits or not."""
     return Mapping(
         shape=shape,
-        rows=machine.array.rows,
+        rows=machine.array.rows // shape.summed,
         columns=1,
         column_rows=shape.pool_y,
         tile_x=shape.pool_x,
-        groups=_least_groups(shape, machine.array.rows),
+        groups=_least_groups(shape, machine.array.rows // shape.summed),
         acc_y=shape.pool_y,
         acc_x=shape.pool_x,
         order=LoopOrder.WEIGHTS,

@@ -114,6 +114,7 @@ class Emitter:
         mapping, walk = self.plans[step.plan].mapping, self._transfers[step.plan].walk(step)
         shape, groups = mapping.shape, len(mapping.chunks) == 1 and mapping.all_groups > 1
         more_x, more_y = self._tiling(step)
+        listed = self._transfers[step.plan].listed
         shared = mapping.tile_columns > 1 and mapping.mode is ColumnMode.SHARED
         return {
             "pe": int(shape.pe),
@@ -131,7 +132,8 @@ class Emitter:
             "act_tile_y": mapping.acc_y // shape.pool_y * walk.window_y * more_y,
             "act_col": mapping.column_rows // shape.pool_y * walk.window_y * shared,
             "act_group": mapping.rows * (groups and shape.pe.lane_wise),
-            "weight_group": walk.lines * (groups and not shape.ones),
+            "weight_group": 0 if listed else walk.lines * (groups and not shape.ones),
+            "listed": int(listed),
         }
 
     def _output(self, step: Step) -> dict[str, int]:
@@ -155,6 +157,7 @@ class Emitter:
             "mode": int(shape.mode),
             "levels": shape.levels,
             "step": post.step if shape.mode is PostMode.THRESHOLDS else 0,
+            "planes": shape.summed if shape.mode is PostMode.PLANES else 0,
             "param_set": shape.param_set,
             "param_group": shape.param_set * self.machine.row_groups * (mapping.groups > 1),
             "sum_multiplier": post.sum_multiplier,
@@ -186,6 +189,7 @@ class Emitter:
             "rows_last": shape.K - (mapping.all_groups - 1) * mapping.rows if final else mapping.rows,
             "first": int(step.first),
             "last": int(step.last),
+            "list": weight * capacity.step_entries if transfer.listed else 0,
         }
         draft = Draft(Opcode.EXEC, step.plan, fields)
         self._stream.append(draft)

@@ -10,13 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .isa import Command, LoadTarget, Opcode, PostMode
+from .machine import STEP_BITS
 from .pe import PeKind
 from .program import Program, ProgramError
+from .steps import group_lists
 from .tokens import ARRAY, LOAD, POST, STORE, Trace, describe
 
 __all__ = ["check_hazards", "copy_bytes", "stored_bytes"]
 
 _Index = NDArray[np.int64]
+
+_LINES = {
+    LoadTarget.WEIGHT: "weights",
+    LoadTarget.PARAM: "parameters",
+    LoadTarget.STEPS: "step lists",
+}
+"""What lies in lines, as messages name it."""
 
 
 def stored_bytes(command: Command) -> int:
@@ -55,6 +64,7 @@ class _Hazards:
         self.line_writer = {
             LoadTarget.WEIGHT: table(machine.weight_lines),
             LoadTarget.PARAM: table(machine.param_lines),
+            LoadTarget.STEPS: table(machine.step_lines),
         }
         self.line_reader = {target: lines.copy() for target, lines in self.line_writer.items()}
         self.out_writer = table(machine.buffers.output_bytes)
@@ -65,6 +75,7 @@ class _Hazards:
         self.needed: dict[int, NDArray[np.bool_]] = {}
         """For each EXEC that drains, which of its (column, row, pixel) a STORE takes."""
         self.latched: dict[Opcode, Command] = {}
+        self.lists = group_lists(program)
 
     def fail(self, index: int, other: int, text: str) -> ProgramError:
         """The error that names both commands."""
@@ -99,6 +110,8 @@ class _Hazards:
             return np.asarray(position // size * step + position % size * pixel)
 
         rows = self.program.machine.array.rows
+        if output["mode"] == PostMode.PLANES:
+            rows //= output["planes"]
         channels = [
             g * output["group"] + np.arange(rows if g < command["groups"] - 1 else last)
             for last in (command["rows_last"],)
@@ -162,13 +175,13 @@ class _Hazards:
         target = LoadTarget(command["target"])
         line = command["wrap"] * self.program.machine.bus_bytes
         lines = slice(command["dst"], command["dst"] - -command["run"] // line)
-        agent = ARRAY if target is LoadTarget.WEIGHT else POST
-        what = "weights" if target is LoadTarget.WEIGHT else "parameters"
+        agent = POST if target is LoadTarget.PARAM else ARRAY
+        what = _LINES[target]
         self.ordered(index, self.line_reader[target][lines], agent, f"overwrites {what} read by")
         self.line_writer[target][lines] = index
 
     def _line_read(self, index: int, target: LoadTarget, start: int, stop: int) -> None:
-        what = "weights" if target is LoadTarget.WEIGHT else "parameters"
+        what = _LINES[target]
         writers = self.line_writer[target]
         if stop > writers.size:
             raise ProgramError(
@@ -196,18 +209,43 @@ class _Hazards:
                 start = command["param"] + group * output["param_group"] + lane_set * output["param_set"]
                 self._line_read(index, LoadTarget.PARAM, start, start + lines)
 
+    def _lists_read(self, index: int, command: Command, counts: list[int], per_word: int) -> None:
+        """Nothing; an EXEC's reads of step lists and of the weights that they name."""
+        per_line = self.program.machine.bus.data_bits // STEP_BITS
+        start = command["list"]
+        self._line_read(index, LoadTarget.STEPS, start // per_line, (start + sum(counts) - 1) // per_line + 1)
+        lines = sum(-(-count // per_word) for count in counts)
+        self._line_read(index, LoadTarget.WEIGHT, command["weight"], command["weight"] + lines)
+
+    def _list_reach(self, index: int, walk: Command, last: int, whole: int) -> int:
+        """Bytes from a pixel's first operand to one past those of its list's farthest step.
+
+        A list names steps of the loops in GEOMETRY, so it reaches no farther than they do.
+        """
+        if last >= whole:
+            raise ProgramError(
+                f"{describe(self.program, index)} has a step list that reaches byte {last}, past the "
+                f"{whole} of GEOMETRY's loops"
+            )
+        kind = PeKind(walk["pe"])
+        return min(whole, last + self.program.machine.array.lane_bytes(kind))
+
     def execute(self, index: int, command: Command, drains: int) -> None:
         """Nothing; the reads of an EXEC whose accumulators the EXEC `drains` drains."""
         walk = self.latched[Opcode.GEOMETRY]
         needed = self.needed[drains]
         if not needed.any():
             raise ProgramError(f"{describe(self.program, drains)} makes results that no STORE takes")
-        steps = walk["fy"] * walk["fx"] * walk["sets"]
         array, kind = self.program.machine.array, PeKind(walk["pe"])
-        lines = -(-steps // array.sets_per_word(kind))
-        for group in range(command["groups"]):
-            start = command["weight"] + group * walk["weight_group"]
-            self._line_read(index, LoadTarget.WEIGHT, start, start + lines)
+        per_word = array.sets_per_word(kind)
+        lists = self.lists.get(index)
+        if lists is None:
+            lines = -(-walk["fy"] * walk["fx"] * walk["sets"] // per_word)
+            for group in range(command["groups"]):
+                start = command["weight"] + group * walk["weight_group"]
+                self._line_read(index, LoadTarget.WEIGHT, start, start + lines)
+        else:
+            self._lists_read(index, command, [len(offsets) for offsets in lists], per_word)
         if command["last"]:
             self._param_read(index, command)
 
@@ -222,6 +260,8 @@ class _Hazards:
         # The last byte that meets a weight: of a run's last lane set the valid lanes.
         reach = (walk["fy"] - 1) * walk["tap_y"] + (walk["fx"] - 1) * walk["tap_x"]
         reach += (walk["sets"] - 1) * array.lane_bytes(kind) + -(-walk["tail"] * kind.act_bits // 8)
+        if lists is not None:
+            reach = self._list_reach(index, walk, max(int(offsets.max()) for offsets in lists), reach)
         if kind.lane_wise:  # a row takes a channel of its own, a group those after the one before
             reach += (command["groups"] - 1) * walk["act_group"] + command["rows_last"] - 1
         for col in range(needed.shape[0]):

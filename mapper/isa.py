@@ -64,6 +64,8 @@ class LoadTarget(enum.IntEnum):
     ACTIVATION = 0
     WEIGHT = 1
     PARAM = 2
+    STEPS = 3
+    """The step lists: 32 bits an entry, see `steps.py`."""
 
 
 class PostMode(enum.IntEnum):
@@ -75,6 +77,8 @@ class PostMode(enum.IntEnum):
     """`clamp_low` + `step` · the number of the channel's thresholds that are not above it."""
     ADD = 2
     """The pool window's pixels, each rescaled by parameters of its own, summed and rescaled again."""
+    PLANES = 3
+    """As ADD, of `planes` lane sets that follow each other: what rows of several weight planes sum up."""
 
 
 class Token(enum.IntEnum):
@@ -148,6 +152,7 @@ FIELDS: dict[Opcode, tuple[tuple[str, int], ...]] = {
         ("act_col", 20),  # bytes from a column's first operand to the next column's
         ("act_group", 16),  # bytes from a group's first operand to the next group's
         ("weight_group", 16),  # weight buffer lines of a group of `rows` output channels
+        ("listed", 1),  # the steps of a group are those of its list, the weights of the next group follow
     ),
     # How POST makes and places results, latched until the next OUTPUT.
     Opcode.OUTPUT: (
@@ -169,8 +174,9 @@ FIELDS: dict[Opcode, tuple[tuple[str, int], ...]] = {
         ("step", 2),  # THRESHOLDS: from a result to the next, 1 or 2
         ("param_set", 7),  # parameter lines from a lane set's first to the next lane set's
         ("param_group", 12),  # parameter lines from a group's first to the next group's
-        ("sum_multiplier", 32),  # ADD: of the sum, Q0.31
-        ("sum_shift", 5),  # ADD: of the sum
+        ("sum_multiplier", 32),  # ADD, PLANES: of the sum, Q0.31
+        ("sum_shift", 5),  # ADD, PLANES: of the sum
+        ("planes", 4),  # PLANES: lane sets that are one result's
     ),
     # Run the array over region_y × region_x output pixels a column and `groups` × rows channels.
     Opcode.EXEC: (
@@ -187,6 +193,7 @@ FIELDS: dict[Opcode, tuple[tuple[str, int], ...]] = {
         ("rows_last", 7),  # valid rows of the last group
         ("first", 1),  # start accumulators at zero
         ("last", 1),  # drain them afterwards
+        ("list", 16),  # first entry of the first group's step list (GEOMETRY.listed)
     ),
     # 3-D copy from the output buffer to memory: planes × rows × run values, a byte each in the buffer
     # and densely packed in memory.

@@ -21,6 +21,7 @@ from .pe import PeKind
 __all__ = [
     "CROSSING_CYCLES",
     "PROGRAM_BASE",
+    "STEP_BITS",
     "ArraySpec",
     "BufferSpec",
     "BusSpec",
@@ -50,6 +51,9 @@ PROGRAM_BASE = 0x10000
 CROSSING_CYCLES = 4
 """Core cycles that a request takes to the DRAM's clock, and an answer back: two synchronising registers and
 one on each side."""
+
+STEP_BITS = 32
+"""Of an entry of a step list; `steps.py` packs it."""
 
 _FILE_LIMIT = 1 << 20
 """Bytes of a machine's file at most."""
@@ -155,12 +159,16 @@ class BufferSpec:
     output_bytes: int
     param_channels: int
     """Output channels whose bias, multiplier and shift are held; 16 bytes each."""
+    step_entries: int = 0
+    """Entries of step lists that are held, 4 bytes each: weight steps that are not all zero. 0: no lists."""
 
     def __post_init__(self) -> None:
         _check_power_of_two("buffers.activation_bytes", self.activation_bytes, 256, 1 << 20)
         _check_power_of_two("buffers.weight_bytes", self.weight_bytes, 256, 1 << 20)
         _check_power_of_two("buffers.output_bytes", self.output_bytes, 256, 1 << 20)
         _check_power_of_two("buffers.param_channels", self.param_channels, 8, 4096)
+        if self.step_entries:
+            _check_power_of_two("buffers.step_entries", self.step_entries, 64, 1 << 16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -351,6 +359,11 @@ class Machine:
     def param_lines(self) -> int:
         """Lines the parameter buffer holds."""
         return max(1, self.buffers.param_channels // self.post.lanes)
+
+    @property
+    def step_lines(self) -> int:
+        """Lines of the step lists, a bus beat each; 0 where the core has none."""
+        return self.buffers.step_entries * STEP_BITS // self.bus.data_bits
 
     @property
     def row_groups(self) -> int:

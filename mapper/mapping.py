@@ -6,8 +6,9 @@ import enum
 from collections.abc import Mapping as AbstractMapping
 from dataclasses import dataclass, field
 
-from .machine import Machine
+from .machine import STEP_BITS, Machine
 from .shape import Chunk, LayerShape
+from .steps import KeptSteps, kept_steps
 from .window import Axis, Window, axis_window, bank_step
 
 __all__ = [
@@ -93,6 +94,7 @@ class Capacity:
     param_lines: int
     out_slots: int
     out_bytes: int
+    step_entries: int = 0
 
 
 def capacity_of(machine: Machine, slots: AbstractMapping[str, int]) -> Capacity:
@@ -108,6 +110,7 @@ def capacity_of(machine: Machine, slots: AbstractMapping[str, int]) -> Capacity:
         param_lines=machine.param_lines // weight,
         out_slots=out,
         out_bytes=machine.buffers.output_bytes // out,
+        step_entries=machine.buffers.step_entries // weight,
     )
 
 
@@ -122,7 +125,7 @@ class Mapping:
 
     shape: LayerShape
     rows: int
-    """Of the array."""
+    """Output channels that the array's rows make at once."""
     columns: int
     """Columns used at most."""
     column_rows: int
@@ -337,15 +340,38 @@ class Mapping:
             lines=-(-steps // machine.array.sets_per_word(kind)),
         )  # fmt: skip
 
-    def group_lines(self, machine: Machine) -> int:
-        """Weight buffer lines of one group's whole reduction."""
-        return sum(self.geometry(chunk, machine).lines for chunk in self.chunks)
+    def kept(self, machine: Machine) -> KeptSteps | None:
+        """The steps that each group runs; None where it runs all."""
+        shape = self.shape
+        if shape.blocks is None or len(self.chunks) > 1:
+            return None
+        walk = self.geometry(self.chunks[0], machine)
+        return kept_steps(shape.blocks, walk.fx, walk.sets, machine.array.lanes(shape.pe))
+
+    def lines_by_group(self, machine: Machine) -> list[int]:
+        """Weight buffer lines of each group's whole reduction."""
+        kept = self.kept(machine)
+        if kept is None:
+            lines = sum(self.geometry(chunk, machine).lines for chunk in self.chunks)
+            return [lines] * self.all_groups
+        per_word = machine.array.sets_per_word(self.shape.pe)
+        return [-(-count // per_word) for count in kept.counts]
+
+    def list_entries(self, machine: Machine) -> list[int]:
+        """Entries of each K tile's step lists, in whole bus beats; none without lists."""
+        kept, per_beat = self.kept(machine), machine.bus.data_bits // STEP_BITS
+        if kept is None:
+            return []
+        return [-(-kept.entries(*tile) // per_beat) * per_beat for tile in self.k_tiles]
 
     def tile_lines(self, machine: Machine) -> int:
         """Weight buffer lines of the largest weight tile."""
         if self.weight_chunked:
             return max(self.geometry(chunk, machine).lines for chunk in self.chunks)
-        return (1 if self.shape.ones else self.groups) * self.group_lines(machine)
+        lines = self.lines_by_group(machine)
+        if self.shape.ones:
+            return lines[0]
+        return max(sum(lines[first : first + groups]) for first, groups in self.k_tiles)
 
     def output_bytes(self) -> int:
         """Output buffer bytes of the largest tile, rows that no STORE takes included."""
@@ -377,6 +403,8 @@ class Mapping:
              "raise buffers.activation_bytes"),
             ("weight", "weights", self.tile_lines(machine) * line, capacity.weight_lines * line,
              f"raise buffers.weight_bytes or lower K below {self.k_tile}"),
+            ("step list", "weights", max(self.list_entries(machine), default=0) * STEP_BITS // 8,
+             capacity.step_entries * STEP_BITS // 8, "raise buffers.step_entries"),
             ("parameter", "weights", shape.param_lines(self.groups, machine.row_groups) * lanes * 16,
              capacity.param_lines * lanes * 16, "raise buffers.param_channels"),
             ("output", "outputs", self.output_bytes(), capacity.out_bytes,

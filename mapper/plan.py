@@ -20,6 +20,7 @@ from .objective import EventPrices, Objective
 from .pe import PeKind
 from .search import LayerSearch
 from .shape import LayerShape
+from .steps import weight_blocks, worth_listing
 
 __all__ = ["NetworkPlan", "Ranking", "plan_layers", "plan_network"]
 
@@ -134,7 +135,8 @@ def plan_layers(
             tuple(
                 dataclasses.replace(
                     mapping,
-                    shape=shape,
+                    # A reduction that had to be split runs all its steps.
+                    shape=dataclasses.replace(shape, blocks=mapping.shape.blocks),
                     evaluated=0 if again else mapping.evaluated,
                     seconds=0.0 if again else searches[key].seconds,
                 )
@@ -217,8 +219,22 @@ def _plan(
     for layer in graph.layers:
         check_served(layer, machine)
         check_accumulators(layer, machine)
-    shapes = [layer.shape for layer in graph.layers]
+    shapes = [_with_blocks(layer, machine) for layer in graph.layers]
     return graph, plan_layers(shapes, machine, objective, prices, slack)
+
+
+def _with_blocks(layer: CoreLayer, machine: Machine) -> LayerShape:
+    """The layer's loops, with what of its weights is zero if leaving that out pays on this machine."""
+    shape, array = layer.shape, machine.array
+    if not machine.step_lines or shape.ones or shape.pe.lane_wise:
+        return shape
+    # A group runs all planes of its channels, so what it leaves out is zero in each.
+    planes = layer.weights.reshape(shape.planes, shape.K, *layer.weights.shape[1:])
+    blocks = weight_blocks(planes.any(axis=0), array.rows // shape.summed)
+    line = machine.weight_line_bits // 8 // array.sets_per_word(shape.pe)
+    if blocks is None or not worth_listing(blocks, machine, array.lanes(shape.pe), line):
+        return shape
+    return dataclasses.replace(shape, blocks=blocks)
 
 
 def _pools_in_the_way(network: Network, graph: Graph, machine: Machine) -> list[str]:

@@ -42,11 +42,14 @@ def price_events(
     issue = array.rows * array.cols * update
     issue += array.cols * 2 * machine.act_word_bytes * prices.activation_buffer
     searched = shape.levels if mode is PostMode.THRESHOLDS else 0
-    taken = accumulator * prices.accumulators + prices.output_buffer / (shape.pool_y * shape.pool_x)
+    taken = accumulator * prices.accumulators + prices.output_buffer / (
+        shape.summed * shape.pool_y * shape.pool_x
+    )
     if searched:
         taken += 3 * searched * prices.compare
     else:
-        taken += (1.5 if mode is PostMode.ADD else 1) * prices.post
+        sums = {PostMode.ADD: 1 / 2, PostMode.PLANES: 1 / shape.summed}.get(mode, 0.0)
+        taken += (1 + sums) * prices.post
     read = machine.post.lanes * taken
     read += max(searched, 1) * machine.param_line_bits // 8 * prices.param_buffer
     pixels = (shape.OY // shape.pool_y) * (shape.OX // shape.pool_x)

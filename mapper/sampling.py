@@ -43,6 +43,7 @@ def _draw(rng: random.Random, seed: int, pes: tuple[str, ...]) -> Machine:
             output_bytes=1 << rng.randint(9, 14),
             # Thresholds take up to 85 lines of parameters where a requantiser takes one.
             param_channels=rng.choice((32, 256, 1024, 4096)),
+            step_entries=random.Random(f"steps {seed}").choice((0, 64, 256, 1024)),
         ),
         post=PostSpec(lanes=rng.choice([n for n in (1, 2, 4, 8, 16) if n <= rows])),
         bus=BusSpec(

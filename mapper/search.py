@@ -49,7 +49,7 @@ def _core(shape: LayerShape, machine: Machine) -> NDArray[np.int64]:
             memory.write_latency,
             memory.beat_interval,
             timing.array_latency,
-            timing.add_latency if shape.mode is PostMode.ADD else timing.post_latency,
+            timing.add_latency if shape.mode in (PostMode.ADD, PostMode.PLANES) else timing.post_latency,
             timing.store_latency,
             timing.token_latency,
             machine.row_groups,
@@ -62,7 +62,7 @@ def _core(shape: LayerShape, machine: Machine) -> NDArray[np.int64]:
 def _layer(base: Mapping, machine: Machine) -> NDArray[np.int64]:
     """The kernel's LAYER entries."""
     shape = base.shape
-    walk = base.geometry(shape.whole, machine)
+    steps, lines = _mean_work(base, machine)
     searches = shape.mode is PostMode.THRESHOLDS and shape.levels > 1
     return np.array(
         [
@@ -76,14 +76,14 @@ def _layer(base: Mapping, machine: Machine) -> NDArray[np.int64]:
             shape.target.step,
             shape.out_bits,
             2 * shape.levels if searches else 1,
-            walk.steps,
+            steps,
             shape.K,
             base.rows,
             base.all_groups,
             shape.pe.lane_wise,
             shape.alike,
             shape.ones,
-            walk.lines,
+            lines,
             line_bytes(base, machine, 0),
             line_bytes(base, machine, 0 if shape.ones else base.all_groups - 1),
             shape.param_lines(1, machine.row_groups) * machine.param_line_bits // 8,
@@ -91,6 +91,16 @@ def _layer(base: Mapping, machine: Machine) -> NDArray[np.int64]:
         ],
         np.int64,
     )
+
+
+def _mean_work(base: Mapping, machine: Machine) -> tuple[int, int]:
+    """(steps, weight lines) of a group; where groups keep steps of their own, the mean rounded up."""
+    kept = base.kept(machine)
+    if kept is None:
+        walk = base.geometry(base.shape.whole, machine)
+        return walk.steps, walk.lines
+    groups, lines = len(kept.counts), base.lines_by_group(machine)
+    return -(-sum(kept.counts) // groups), -(-sum(lines) // groups)
 
 
 class _Space:
@@ -138,7 +148,7 @@ class _Space:
         """The mapping of these choices; the accumulator tile is still to be set."""
         return Mapping(
             shape=self.shape,
-            rows=self.machine.array.rows,
+            rows=self.machine.array.rows // self.shape.summed,
             columns=self.columns,
             column_rows=height,
             tile_x=width,
@@ -188,18 +198,21 @@ class _Space:
         return first, len(xs), width, step, held, len(xs) - first, int(skip), copied
 
 
-def _k_groups(
-    shape: LayerShape, machine: Machine, capacity: Capacity, all_groups: int, lines: int
-) -> list[int]:
-    """Groups of the K tiles whose weights and parameters fit a slot, largest first."""
-    return [
-        groups
-        for groups in splits(all_groups)
-        if field_fits(shape, groups, machine.array.rows)
-        and shape.param_lines(groups, machine.row_groups) <= capacity.param_lines
-        and (1 if shape.ones else groups) * lines <= capacity.weight_lines
-        and (groups == all_groups or groups * machine.array.rows % shape.out_align == 0)
-    ]
+def _k_groups(base: Mapping, machine: Machine, capacity: Capacity) -> list[int]:
+    """Groups of the K tiles whose weights, step lists and parameters fit a slot, largest first."""
+    shape, rows, all_groups = base.shape, base.rows, base.all_groups
+    found = []
+    for groups in splits(all_groups):
+        tiled = dataclasses.replace(base, groups=groups)
+        if (
+            field_fits(shape, groups, rows)
+            and shape.param_lines(groups, machine.row_groups) <= capacity.param_lines
+            and tiled.tile_lines(machine) <= capacity.weight_lines
+            and max(tiled.list_entries(machine), default=0) <= capacity.step_entries
+            and (groups == all_groups or groups * rows % shape.out_align == 0)
+        ):
+            found.append(groups)
+    return found
 
 
 def _rank(
@@ -214,9 +227,9 @@ def _rank(
     shape, machine = space.shape, space.machine
     base = space.mapping(ColumnMode.SHARED, space.skips[-1], shape.pool_y, shape.pool_x)
     walk = base.geometry(shape.whole, machine)
-    if max(walk.fy, walk.fx) > FIELD_TAPS or walk.sets > FIELD_SETS or walk.lines > capacity.weight_lines:
+    if max(walk.fy, walk.fx) > FIELD_TAPS or walk.sets > FIELD_SETS:
         return []
-    k_groups = _k_groups(shape, machine, capacity, base.all_groups, walk.lines)
+    k_groups = _k_groups(base, machine, capacity)
     chosen = (space.bases[:, 12] <= _MOST_TILES) == few
     bases, skips = space.bases[chosen], space.skip[chosen]
     if not k_groups or not len(bases):
@@ -243,7 +256,7 @@ def _rank(
         bases,
         np.array(k_groups, np.int64),
         limits,
-        price_events(shape, machine, prices, walk.lines),
+        price_events(shape, machine, prices, _mean_work(base, machine)[1]),
         list(Objective).index(objective),
         slack,
         np.zeros((int(bases[:, 12].max()), 12), np.int64),
@@ -265,7 +278,8 @@ def _rank(
             energy_pj=energy,
             score=score,
             evaluated=int(counts.sum()),
-            optimal=score == rows[0][0],
+            # Groups that keep steps of their own are estimated by their mean.
+            optimal=score == rows[0][0] and shape.blocks is None,
         )
         ranked.append(_with_bytes(mapping, machine, capacity))
     return ranked
@@ -337,7 +351,7 @@ class LayerSearch:
             _layer(base, machine),
             space.bases,
             np.array([0, 0, 0, 0, 0, machine.array.acc_depth, size], np.int64),
-            price_events(shape, machine, self.prices, base.geometry(shape.whole, machine).lines),
+            price_events(shape, machine, self.prices, _mean_work(base, machine)[1]),
             list(Objective).index(self.objective),
         )
         self.seconds += time.perf_counter() - started
@@ -377,7 +391,7 @@ class LayerSearch:
             MappingError: nothing fits; the message names the layer, the buffer and the way out.
         """
         started = time.perf_counter()
-        shape = self.shape
+        shape = dataclasses.replace(self.shape, blocks=None)  # lists are of whole reductions
         ranked = rank_chunked(shape, self.machine, capacity, self.objective, self.prices)
         if not ranked:
             smallest_mapping(shape, self.machine).verify(self.machine, capacity)

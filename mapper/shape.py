@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from .isa import PostMode
 from .pe import PeKind
+from .steps import WeightBlocks
 
 __all__ = ["Chunk", "LayerShape", "Place"]
 
@@ -71,6 +72,10 @@ class LayerShape:
     """Whether all weights are 1, so that every group of channels takes the same few."""
     alike: bool = False
     """Whether all channels have the same parameters too, with `ones` only."""
+    planes: int = 1
+    """Weight planes whose rescaled sums make a result, in mode PLANES; each has K rows of weights."""
+    blocks: WeightBlocks | None = None
+    """Where the weights are not all zero, if the rest is to be left out."""
     out_bits: int = 8
     """Of a result in memory."""
     sources: tuple[Place, ...] = ()
@@ -83,7 +88,12 @@ class LayerShape:
         """Useful multiply-accumulates; weights that are 1 for an operation's sake count nothing."""
         if self.ones:
             return 0
-        return self.K * self.reduced * self.FY * self.FX * self.OY * self.OX
+        return self.planes * self.K * self.reduced * self.FY * self.FX * self.OY * self.OX
+
+    @property
+    def summed(self) -> int:
+        """Lane sets of the array's rows that one result sums: its planes, filled up to a power of two."""
+        return 1 << (self.planes - 1).bit_length()
 
     @property
     def reduced(self) -> int:

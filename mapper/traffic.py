@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .machine import Machine
+from .machine import STEP_BITS, Machine
 from .mapping import Capacity, ChunkGeometry, ColumnMode, LoopOrder, Mapping
 from .shape import Chunk
 from .window import Axis
@@ -94,14 +94,18 @@ def activation_beats(mapping: Mapping, beat: int, act_slots: int) -> int:
 def line_bytes(mapping: Mapping, machine: Machine, group: int) -> int:
     """Bytes of one of the group's weight lines in memory: its valid rows in whole beats."""
     valid = min(mapping.rows, mapping.shape.K - group * mapping.rows)
+    if mapping.shape.summed > 1:  # each plane has lane sets of its own
+        valid = -(-valid // machine.post.lanes) * machine.post.lanes * mapping.shape.summed
     return -(-valid * machine.array.weight_word_bits // machine.bus.data_bits) * machine.bus_bytes
 
 
 def weight_bytes(mapping: Mapping, machine: Machine) -> int:
-    """Bytes of the layer's weights in memory, which is what reading them once takes."""
+    """Bytes of the layer's weights and step lists in memory, which is what reading them once takes."""
     last = 0 if mapping.shape.ones else mapping.all_groups - 1
-    lines = mapping.group_lines(machine)
-    return lines * (last * line_bytes(mapping, machine, 0) + line_bytes(mapping, machine, last))
+    lines = mapping.lines_by_group(machine)
+    size = sum(lines[:last]) * line_bytes(mapping, machine, 0)
+    size += lines[last] * line_bytes(mapping, machine, last)
+    return size + sum(mapping.list_entries(machine)) * STEP_BITS // 8
 
 
 def passes(mapping: Mapping, capacity: Capacity, work: PixelWork) -> tuple[int, int, int]:

@@ -9,10 +9,10 @@ from itertools import accumulate
 from .draft import RUN, Draft, split_copy, strides
 from .isa import PACKED_BITS, LoadTarget, Opcode
 from .layers import CoreLayer
-from .machine import Machine
+from .machine import STEP_BITS, Machine
 from .mapping import Capacity, ChunkGeometry, Mapping
 from .nest import Step
-from .traffic import line_bytes
+from .traffic import line_bytes, weight_bytes
 from .window import Copy, Fill
 
 __all__ = ["LayerPlan", "Transfer"]
@@ -44,6 +44,15 @@ class Transfer:
         self.walks = [mapping.geometry(chunk, machine) for chunk in mapping.chunks]
         self.lines = list(accumulate((walk.lines for walk in self.walks), initial=0))
         """The weight lines of a group before each chunk, and of all."""
+        self.group_lines = list(accumulate(mapping.lines_by_group(machine), initial=0))
+        """The weight lines before each group, and of all."""
+        self.lists = list(accumulate(mapping.list_entries(machine), initial=0))
+        """The entries of step lists before each K tile, and of all."""
+
+    @property
+    def listed(self) -> bool:
+        """Whether the layer's groups run step lists."""
+        return len(self.lists) > 1
 
     def walk(self, step: Step) -> ChunkGeometry:
         """How the array walks the step's chunk."""
@@ -80,23 +89,24 @@ class Transfer:
     def weights(self, step: Step, slot: int, *, pieces: bool) -> Iterator[Draft]:
         """The LOADs of a weight tile, in one go or in pieces between which others may come."""
         machine, mapping = self.machine, self.plan.mapping
-        lines = self.lines[-1]
+        yield from self._lists(step, slot)
         if mapping.weight_chunked:
             group, groups = step.group, 1
             skip = self.lines[step.chunk]
             count = self.walks[step.chunk].lines
         else:
             group, groups = mapping.k_tiles[step.k_tile]
-            skip, count = 0, groups * lines
+            skip, count = 0, self.group_lines[group + groups] - self.group_lines[group]
         full_line = line_bytes(mapping, machine, 0)
         last_line = line_bytes(mapping, machine, mapping.all_groups - 1)
         ragged = group + groups == mapping.all_groups and last_line != full_line
         if mapping.shape.ones:  # every group takes the first one's
-            group, count, ragged = 0, min(count, lines), False
-        ragged_lines = (count if mapping.weight_chunked else lines) if ragged else 0
+            group, count, ragged = 0, min(count, self.group_lines[1]), False
+        own = self.group_lines[-1] - self.group_lines[-2]  # of the last group
+        ragged_lines = (count if mapping.weight_chunked else own) if ragged else 0
         whole = count - ragged_lines
         dst = slot * self.capacity.weight_lines
-        address = group * lines * full_line
+        address = self.group_lines[group] * full_line
         for amount, line in ((whole, full_line), (count - whole, last_line)):
             address += skip * line if amount else 0
             most = min(RUN, _PIECE_BEATS * machine.bus_bytes) if pieces else RUN
@@ -115,6 +125,24 @@ class Transfer:
                 yield Draft(Opcode.LOAD, self.index, fields, self.plan.weights)
                 dst += part
                 address += part * line
+
+    def _lists(self, step: Step, slot: int) -> Iterator[Draft]:
+        """The LOAD of a K tile's step lists, which lie behind all weights; none without lists."""
+        if not self.listed:
+            return
+        machine, entry = self.machine, STEP_BITS // 8
+        size = (self.lists[step.k_tile + 1] - self.lists[step.k_tile]) * entry
+        weights = weight_bytes(self.plan.mapping, machine) - self.lists[-1] * entry
+        fields = {
+            "target": int(LoadTarget.STEPS),
+            "dst": slot * self.capacity.step_entries * entry // machine.bus_bytes,
+            "address": weights + self.lists[step.k_tile] * entry,
+            "run": size,
+            "rows": 1,
+            "planes": 1,
+            "wrap": 1,
+        }
+        yield Draft(Opcode.LOAD, self.index, fields, self.plan.weights)
 
     def activations(self, step: Step, slot: int) -> Iterator[Draft]:
         """The FILLs, then the LOADs of an activation tile."""

@@ -282,15 +282,20 @@ def _machine_of(group: int) -> Machine:
 
 
 def draw_network(seed: int, machine: Machine) -> Network:
-    """A random network of the formats that `machine` serves, with lane-wise layers where it has VECTOR."""
+    """A random network of the formats that `machine` serves, with lane-wise layers where it has VECTOR.
+
+    Where it has step lists, half of the networks have weights that are zero in blocks.
+    """
     from ..models.zoo import random_network
+    from ..models.zoo_blocks import with_zero_blocks
 
     served = [kind for kind in machine.array.kinds if not kind.lane_wise]
-    return random_network(
+    network = random_network(
         seed,
         formats=[(kind.weight_format, kind.act_format) for kind in served],
         vector=len(served) < len(machine.array.kinds),
     )
+    return with_zero_blocks(network, seed) if machine.step_lines and seed % 2 else network
 
 
 def _run_group(group: int, seeds: Sequence[int]) -> tuple[list[CaseResult], int]:

@@ -20,22 +20,25 @@ def _used_widths(machine: Machine) -> dict[Opcode, dict[str, int]]:
     Addresses and strides wrap with their buffer, counts end at what the buffer or the array holds.
     """
     array, buffers = machine.array, machine.buffers
-    act, out, weight, param = (
+    act, out, weight, param, step = (
         clog2_shape(count).width
         for count in (
             buffers.activation_bytes,
             buffers.output_bytes,
             machine.weight_lines,
             machine.param_lines,
+            machine.step_lines,
         )
     )
     lines = (
         (machine.weight_lines, machine.weight_line_bits),
         (machine.param_lines, machine.param_line_bits),
+        (machine.step_lines, machine.bus.data_bits),
     )
+    listed = machine.step_lines > 0
     load = {
         "cols": array.cols,
-        "dst": max(act, weight, param),
+        "dst": max(act, weight, param, step),
         "dst_row": act,
         "dst_plane": act,
         "run": max(buffers.activation_bytes, *(count * bits // 8 for count, bits in lines)).bit_length(),
@@ -51,12 +54,13 @@ def _used_widths(machine: Machine) -> dict[Opcode, dict[str, int]]:
             **dict.fromkeys(("act_tile_x", "act_tile_y", "act_group"), act),
             "act_col": act if array.cols > 1 else 0,
             "weight_group": weight,
+            "listed": int(listed),
         },
         Opcode.OUTPUT: {
             **dict.fromkeys(("pixel_x", "pixel_y", "tile_x", "tile_y", "group"), out),
             "col": out if array.cols > 1 else 0,
             **dict.fromkeys(("param_set", "param_group"), param),
-            **({} if machine.adds else dict.fromkeys(("sum_multiplier", "sum_shift"), 0)),
+            **({} if machine.adds else dict.fromkeys(("sum_multiplier", "sum_shift", "planes"), 0)),
         },
         Opcode.EXEC: {
             "act": act,
@@ -65,6 +69,7 @@ def _used_widths(machine: Machine) -> dict[Opcode, dict[str, int]]:
             "out": out,
             "cols": array.cols.bit_length(),
             "rows_last": array.rows.bit_length(),
+            "list": clog2_shape(buffers.step_entries).width if listed else 0,
         },
         Opcode.STORE: {
             **({} if machine.packs else {"pack": 0}),

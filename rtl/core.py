@@ -20,6 +20,7 @@ from .param_buffer import ParamBuffer
 from .post import Post
 from .read_arbiter import ReadArbiter
 from .sequencer import Sequencer
+from .step_buffer import StepBuffer
 from .store import Store
 from .tokens import TokenCounters
 
@@ -172,6 +173,19 @@ class Core(Component):
             ]
         for lane in range(machine.post.lanes):
             m.d.comb += getattr(params, f"r_line_{lane}").eq(getattr(post, f"param_line_{lane}"))
+        if machine.step_lines:
+            m.submodules.steps = steps = StepBuffer(machine=machine)
+            for field in ("en", "line"):
+                part = f"step_{field}"
+                written[part] = _registered(m, getattr(load, part), f"load_{part}")
+            m.d.comb += [
+                steps.w_en.eq(written["step_en"]),
+                steps.w_line.eq(written["step_line"]),
+                steps.w_data.eq(written["data"]),
+                steps.r_en.eq(execute.step_en),
+                steps.r_entry.eq(execute.step_entry),
+                execute.step_data.eq(steps.r_data),
+            ]
         m.d.comb += [
             weights.r_en.eq(execute.weight_en),
             weights.r_line.eq(execute.weight_line),

@@ -111,6 +111,8 @@ class Drain(Component):
         slot = Signal(clog2_shape(machine.array.cols * groups))
         last_q, last_col, last_ix, last_iy = q_loop.last, col_loop.last, x_loop.last, y_loop.last
         last_window_x, last_window_y = Signal(), Signal()
+        # The lane set that a result is of, and whether this slot is the first and the last that it sums up.
+        place, first_plane, last_plane = Signal.like(q), Signal(init=1), Signal(init=1)
         pixel_done = last_q & last_col
         window_done = pixel_done & last_ix & last_iy
         tile_done = window_done & last_window_x & last_window_y
@@ -124,14 +126,15 @@ class Drain(Component):
             self.drain_bank.eq(job.bank),
             self.drain_index.eq(index),
             tag.valid.eq(slot_done),
-            tag.first.eq((ix == 0) & (iy == 0)),
-            tag.write.eq(slot_done & last_ix & last_iy),
+            tag.first.eq((ix == 0) & (iy == 0) & first_plane),
+            tag.write.eq(slot_done & last_ix & last_iy & last_plane),
             tag.slot.eq(slot),
-            tag.address.eq(out_col + q * lanes),
+            tag.address.eq(out_col + place * lanes),
             tag.finished.eq(self.drained),
             tag.post.eq(job.post),
-            *(tag.mask[lane].eq(q * lanes + lane < job.rows) for lane in range(lanes)),
+            *(tag.mask[lane].eq(place * lanes + lane < job.rows) for lane in range(lanes)),
         ]
+        self._planes(m, slot_done, last_q, q, place, first_plane, last_plane)
 
         # Adding reads a line for each pixel of its window.
         m.d.comb += next_line.eq(pixel_line)
@@ -209,3 +212,32 @@ class Drain(Component):
                         with m.If(last_window_y):
                             m.d.sync += self.reading.eq(0)
         return m
+
+    def _planes(
+        self,
+        m: Module,
+        slot_done: Signal,
+        last_q: Signal,
+        q: Signal,
+        place: Signal,
+        first_plane: Signal,
+        last_plane: Signal,
+    ) -> None:
+        """Where lane sets are planes of one result: its own lane set, and its first and last plane."""
+        if not self.machine.adds:
+            m.d.comb += [place.eq(q), first_plane.eq(1), last_plane.eq(1)]
+            return
+        output = self.output
+        planes, plane, ended = Signal(), Signal.like(output.planes), Signal.like(place)
+        m.d.sync += planes.eq(output.mode == PostMode.PLANES)
+        m.d.comb += [
+            place.eq(Mux(planes, ended, q)),
+            first_plane.eq(~planes | (plane == 0)),
+            last_plane.eq(~planes | (plane + 1 == output.planes)),
+        ]
+        with m.If(slot_done):
+            m.d.sync += plane.eq(plane + 1)
+            with m.If(last_plane):
+                m.d.sync += [plane.eq(0), ended.eq(ended + 1)]
+            with m.If(last_q):
+                m.d.sync += [plane.eq(0), ended.eq(0)]

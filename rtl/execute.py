@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import Component, In, Out
 
 from ..mapper.isa import COMMAND_BITS, TOKENS, Opcode
-from ..mapper.machine import Machine
+from ..mapper.machine import STEP_BITS, Machine
+from ..mapper.steps import OFFSET_BITS
 from .axi import clog2_shape
 from .commands import command_layout, command_view
 from .countdown import Countdown
@@ -37,7 +38,7 @@ class Execute(Component):
     """Runs GEOMETRY, OUTPUT and EXEC: one issue a cycle; TILE takes one cycle before each tile.
 
     IDLE takes a command; TILE clips the next accumulator tile and waits for a free bank (of two); ISSUE runs
-    fy, fx, sets and the tile's pixels. GEOMETRY and OUTPUT wait until no drain is pending.
+    fy, fx, sets and the tile's pixels, or the group's step list and the pixels. GEOMETRY and OUTPUT wait until no drain is pending.
 
     Ports:
         command, present, take, post: command stream; tokens there, taken, posted (operands all read).
@@ -47,6 +48,7 @@ class Execute(Component):
         drained: POST has read a tile's last accumulator; finished: has written its last result.
         output: the fields of the last OUTPUT command, for POST.
         act_col: bytes between the columns' operands, of the last GEOMETRY.
+        step_en, step_entry, step_data: the step lists' read port (latency 1).
         idle: no command or tile is pending.
     """
 
@@ -77,6 +79,9 @@ class Execute(Component):
                 "drained": In(1),
                 "finished": In(1),
                 "output": Out(command_layout(Opcode.OUTPUT, machine)),
+                "step_en": Out(1),
+                "step_entry": Out(clog2_shape(max(1, machine.buffers.step_entries))),
+                "step_data": In(STEP_BITS),
                 "idle": Out(1),
             }
         )
@@ -143,12 +148,32 @@ class Execute(Component):
         tile_done = last_pixel & last_step
         one_set, one_tap = geometry.sets == 1, geometry.fx == 1
 
+        # Step lists: the entry after the one at work is at the port, the next one after that is asked for.
+        with_lists = machine.step_lines > 0
+        listed: Value = geometry.listed if with_lists else Const(0)
+        next_entry, first_entry = (
+            Signal.like(self.step_entry, name=f"{name}_entry") for name in ("next", "first")
+        )
+        offset, entry_tail, entry_last = Signal.like(address), Signal(), Signal()
+        tail_step = Signal()
+        m.d.comb += [
+            offset.eq(self.step_data[:OFFSET_BITS]),
+            entry_tail.eq(self.step_data[OFFSET_BITS]),
+            entry_last.eq(self.step_data[OFFSET_BITS + 1]),
+        ]
+
+        def ask(entry: Value) -> None:
+            """The port shows `entry` from the next cycle on."""
+            if with_lists:
+                m.d.comb += [self.step_en.eq(1), self.step_entry.eq(entry)]
+                m.d.sync += next_entry.eq(entry + 1)
+
         m.d.comb += [
             self.act_addr.eq(address),
             self.act_col.eq(geometry.act_col if machine.array.cols > 1 else 0),
             self.pe.eq(geometry.pe),
             self.tail.eq(geometry.tail),
-            self.last_set.eq(tap_s.last),
+            self.last_set.eq(Mux(listed, tail_step, tap_s.last)),
             self.weight_line.eq(line),
             self.weight_set.eq(weight_set),
             self.weight_en.eq(issuing & step_starts & (weight_set == 0)),
@@ -223,6 +248,9 @@ class Execute(Component):
                                 weight_group.eq(start.weight),
                                 param_group.eq(start.param),
                             ]
+                            if with_lists:
+                                m.d.sync += first_entry.eq(start.list)
+                                ask(start.list)
                             groups.load(m, start.groups)
                             m.next = "TILE"
             with m.State("TILE"):
@@ -243,8 +271,12 @@ class Execute(Component):
                 ]
                 m.d.sync += [
                     last_pixel.eq((tile_w == 1) & (tile_h == 1)),
-                    last_step.eq(one_set & one_tap & (geometry.fy == 1)),
+                    last_step.eq(Mux(listed, entry_last, one_set & one_tap & (geometry.fy == 1))),
+                    tail_step.eq(entry_tail),
                 ]
+                if with_lists:
+                    with m.If(listed):
+                        m.d.sync += [begin.eq(act_tile + offset) for begin in (address, row_start)]
                 pixel_x.load(m, tile_w)
                 pixel_y.load(m, tile_h)
                 tap_s.load(m, geometry.sets)
@@ -252,6 +284,7 @@ class Execute(Component):
                 tap_y.load(m, geometry.fy)
                 with m.If(~run.first | (banks_in_use != 2)):
                     m.d.comb += opened.eq(run.first)
+                    ask(next_entry)
                     m.next = "ISSUE"
             with m.State("ISSUE"):
                 m.d.comb += issuing.eq(1)
@@ -281,7 +314,16 @@ class Execute(Component):
                     m.d.sync += weight_set.eq(weight_set + 1)
                     with m.If(weight_set == last_weight_set):
                         m.d.sync += [weight_set.eq(0), line.eq(line + 1)]
-                    with m.If(~tap_s.last):
+                    with m.If(listed):
+                        m.d.sync += [last_step.eq(entry_last), tail_step.eq(entry_tail)]
+                        step(act_tile, offset, row_start)
+                        with m.If(~last_step):
+                            ask(next_entry)
+                        with m.Elif(~last_of_group):
+                            ask(first_entry)
+                        with m.Else():  # the next group's first is at the port
+                            m.d.sync += first_entry.eq(next_entry - 1)
+                    with m.Elif(~tap_s.last):
                         tap_s.step(m)
                         m.d.sync += last_step.eq(tap_s.before_last & tap_x.last & tap_y.last)
                         step(set_start, lane_bytes, set_start, row_start)
@@ -313,7 +355,7 @@ class Execute(Component):
                     with m.If(last_of_group):
                         groups.step(m)
                         m.d.sync += [
-                            weight_group.eq(weight_group + geometry.weight_group),
+                            weight_group.eq(Mux(listed, line + 1, weight_group + geometry.weight_group)),
                             param_group.eq(param_group + self.output.param_group),
                         ]
                         with m.If(last_of_command):

@@ -50,6 +50,7 @@ class Load(Component):
         r_valid, r_last, r_data, r_ready: its beats.
         act_*: byte writes for the activation banks whose bit in `act_cols` is set.
         weight_*, param_*: unit writes for the line buffers.
+        step_*: writes of whole lines for the step lists.
         idle: no command, row or beat is pending.
     """
 
@@ -85,6 +86,8 @@ class Load(Component):
                 "param_en": Out(1),
                 "param_line": Out(clog2_shape(machine.param_lines)),
                 "param_unit": Out(clog2_shape(param_units)),
+                "step_en": Out(1),
+                "step_line": Out(clog2_shape(max(1, machine.step_lines))),
                 "idle": Out(1),
             }
         )
@@ -222,6 +225,8 @@ class Load(Component):
             self.act_en.eq(beat & to_bytes),
             self.weight_en.eq(beat & (head.target == LoadTarget.WEIGHT)),
             self.param_en.eq(beat & (head.target == LoadTarget.PARAM)),
+            self.step_line.eq(cursor),
+            self.step_en.eq(beat & (head.target == LoadTarget.STEPS)),
         ]
         shift = bus_bytes.bit_length() - 1
         with m.If(beat):

@@ -89,7 +89,7 @@ class Post(Component):
         assert timing.post_latency == 2 + Requantizer.LATENCY + 1
         if self.machine.adds:
             adding = Signal()
-            m.d.comb += adding.eq(output.mode == PostMode.ADD)
+            m.d.comb += adding.eq((output.mode == PostMode.ADD) | (output.mode == PostMode.PLANES))
             # Each way lets pass only what is its own: the mode may change before the longer one is empty.
             sum_tag = Signal.like(tag)
             m.d.sync += sum_tag.eq(tag)
@@ -169,9 +169,14 @@ class Post(Component):
         return Cat(best)
 
     def _sums(self, m: Module, tag: data.View, wides: Sequence[Value]) -> Value:
-        """The window's rescaled pixels, summed and rescaled, 10 cycles after the last of them."""
+        """The window's rescaled pixels, or a pixel's planes, summed and rescaled, 10 cycles after the last.
+
+        A pixel waits for the window's other one in a memory; planes come in consecutive cycles.
+        """
         output = self.output
         values = []
+        planes = Signal()
+        m.d.sync += planes.eq(output.mode == PostMode.PLANES)
         for lane, (wide, (last, following)) in enumerate(
             zip(wides, self._slots(m, tag, 32, "terms"), strict=True)
         ):
@@ -190,7 +195,8 @@ class Post(Component):
                 rescale.clamp_low.eq(output.clamp_low),
                 rescale.clamp_high.eq(output.clamp_high),
             ]
-            m.d.sync += [total.eq(last + wide), value.eq(rescale.result)]
+            before = Mux(planes, Mux(tag.first, 0, total), last.as_signed())
+            m.d.sync += [total.eq(before + wide), value.eq(rescale.result)]
             values.append(value)
         return Cat(values)
 

@@ -41,17 +41,20 @@ _NEVER = NEVER
 DONE, DEADLOCK, TOKEN_OVERFLOW, NO_BANK = 0, 1, 2, 3
 
 # Columns of `commands`: what timing needs of a command. `address`, `row` and `plane` are the side
-# in memory; `steps` is fx·fy·sets, and the tile's size is that of the GEOMETRY in force. Of the OUTPUT
+# in memory; `steps` is fx·fy·sets, `kept` where in the table of kept steps those of an EXEC's groups begin
+# (-1: each runs `steps`), and the tile's size is that of the GEOMETRY in force. Of the OUTPUT
 # in force: `slots`, the cycles of a POST read, and `adds`, whether its results pass the adder. `run` is
 # in bytes of a LOAD or FILL, in values of a STORE.
 COLUMNS = (
     "opcode", "wait", "post", "post_drain", "address", "row", "plane", "run", "rows", "planes", "pack",
     "groups", "region_y", "region_x", "tile_y", "tile_x", "steps", "cols", "first", "last", "slots", "adds",
+    "kept",
 )  # fmt: skip
 (
     _OP, _WAIT, _POST, _POST_DRAIN, _ADDRESS, _ROW, _PLANE, _RUN, _ROWS, _PLANES, _PACK,
     _GROUPS, _REGION_Y, _REGION_X, _TILE_Y, _TILE_X, _STEPS, _COLS, _FIRST, _LAST, _SLOTS, _ADDS,
-) = range(22)  # fmt: skip
+    _KEPT,
+) = range(23)  # fmt: skip
 
 # Entries of `core` and of `memory`.
 CORE = (
@@ -174,7 +177,9 @@ def _take_tokens(tokens: Any, counts: Any, mask: int) -> None:
 
 
 @njit
-def _run_tiles(command: Any, core: Any, start: int, banks: Any, post: Any, times: Any, stalls: Any) -> bool:
+def _run_tiles(
+    command: Any, kept: Any, core: Any, start: int, banks: Any, post: Any, times: Any, stalls: Any
+) -> bool:
     """Whether the EXEC ever ends; fills in its `times` and `stalls`.
 
     `banks`: cycle from which each of the two is free again, and the one in use last; `post`: cycle
@@ -183,7 +188,8 @@ def _run_tiles(command: Any, core: Any, start: int, banks: Any, post: Any, times
     cycle = start + 1  # TILE
     stalls[STALL_SETUP] += 1
     issue = reads = 0
-    for _ in range(command[_GROUPS]):
+    for group in range(command[_GROUPS]):
+        steps = command[_STEPS] if command[_KEPT] < 0 else kept[command[_KEPT] + group]
         for ty in range(0, command[_REGION_Y], command[_TILE_Y]):
             height = min(command[_TILE_Y], command[_REGION_Y] - ty)
             for tx in range(0, command[_REGION_X], command[_TILE_X]):
@@ -198,8 +204,8 @@ def _run_tiles(command: Any, core: Any, start: int, banks: Any, post: Any, times
                         cycle = banks[bank]
                     banks[bank] = _NEVER
                     banks[2] = bank
-                last_issue = cycle + pixels * command[_STEPS]
-                issue += pixels * command[_STEPS]
+                last_issue = cycle + pixels * steps
+                issue += pixels * steps
                 if command[_LAST]:
                     taken = max(last_issue + core[_ARRAY_LATENCY], post[0])
                     drain = pixels * command[_COLS] * core[_ROW_GROUPS] * command[_SLOTS]
@@ -372,6 +378,7 @@ def _note_wait(
 def run_cycles(
     commands: Any,
     units: Any,
+    kept: Any,
     orders: Any,
     lengths: Any,
     core: Any,
@@ -386,6 +393,7 @@ def run_cycles(
     Args:
         commands: int64, (n, len(COLUMNS)), END last.
         units: int64, (n,), the unit of each command, -1 for END.
+        kept: int64, steps of each group of the EXECs on step lists, one after the other.
         orders: int64, (3, n), each unit's commands in order, `lengths` (3,) of them.
         core: int64, CORE.
         memory: int64, MEMORY.
@@ -583,7 +591,7 @@ def run_cycles(
             _note_wait(commands[k], core, tokens, exec_free, dispatch, post[1], cycle, stalls[k])
             _take_tokens(tokens, token_counts, commands[k, _WAIT])
             if commands[k, _OP] == _EXEC:
-                if not _run_tiles(commands[k], core, cycle, banks, post, times[k], stalls[k]):
+                if not _run_tiles(commands[k], kept, core, cycle, banks, post, times[k], stalls[k]):
                     return NO_BANK
                 if commands[k, _LAST] and not _post_tokens(
                     tokens, token_counts, commands[k, _POST_DRAIN], times[k, _T_DRAIN]

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..mapper.isa import COMMAND_BYTES, LoadTarget, Opcode, PostMode
+from ..mapper.machine import STEP_BITS
 from ..mapper.pe import PeKind
 from ..mapper.program import Program
+from ..mapper.steps import group_lists
 from .timing import Timing, in_force, read_slots
 
 __all__ = ["MEMORIES", "OPERANDS", "Events", "count_events"]
@@ -27,6 +29,7 @@ class Events:
 
     Every issue cycle reads two activation words in every column (a read starts at any byte), so does
     each read of a STORE in the output buffer. A weight line is read once for each held word of a tile.
+    An entry of a step list counts as bytes of the weight buffer.
     Every issue reads and writes one accumulator in every PE; POST reads accumulators and a parameter
     line, a threshold search one for each level.
     """
@@ -72,7 +75,7 @@ def count_events(program: Program, timing: Timing) -> Events:
     read = timing.beats * machine.bus_bytes
     dram_read[:, OPERANDS.index("commands")] = COMMAND_BYTES
     for name, chosen in (
-        ("weights", loads & (f["target"] == LoadTarget.WEIGHT)),
+        ("weights", loads & np.isin(f["target"], (LoadTarget.WEIGHT, LoadTarget.STEPS))),
         ("params", loads & (f["target"] == LoadTarget.PARAM)),
         ("inputs", loads & into_bank & first),
         ("activations", loads & into_bank & ~first),
@@ -86,7 +89,8 @@ def count_events(program: Program, timing: Timing) -> Events:
     banks = np.bitwise_count(f["cols"]).astype(np.int64)
     filled = (loads & into_bank) | (opcode == Opcode.FILL)
     chip_write[:, act] = np.where(filled, moved * banks, 0)
-    chip_write[:, weight] = np.where(loads & (f["target"] == LoadTarget.WEIGHT), moved, 0)
+    lists = f["target"] == LoadTarget.STEPS
+    chip_write[:, weight] = np.where(loads & ((f["target"] == LoadTarget.WEIGHT) | lists), moved, 0)
     chip_write[:, param] = np.where(loads & (f["target"] == LoadTarget.PARAM), moved, 0)
     chip_read[:, output] = timing.gathers * (2 * machine.output_word_bytes)
     execs = opcode == Opcode.EXEC
@@ -101,17 +105,26 @@ def count_events(program: Program, timing: Timing) -> Events:
     reads = timing.post_reads // read_slots(mode, levels)
     taken = reads * machine.post.lanes
     searched = np.where(mode == PostMode.THRESHOLDS, levels, 0)
-    rescales = np.where(mode == PostMode.ADD, taken + taken // 2, np.where(searched > 0, 0, taken))
+    # What is summed before it is written: two pixels of an add, the lane sets of planes.
+    terms = np.where(mode == PostMode.ADD, 2, np.where(mode == PostMode.PLANES, f["planes"][placed], 1))
+    terms = np.maximum(terms, 1)
+    sums = np.isin(mode, (PostMode.ADD, PostMode.PLANES))
+    rescales = np.where(searched > 0, 0, taken + np.where(sums, taken // terms, 0))
     chip_read[:, act] = timing.issue * (array.cols * 2 * machine.act_word_bytes)
     lanes = np.array([array.lanes(k) if k in array.kinds else 0 for k in PeKind], np.int64)
     words = np.array([array.sets_per_word(k) if k in array.kinds else 1 for k in PeKind], np.int64)
     pe = f["pe"][geometry]
     lines = -(-steps // words[pe])
-    chip_read[:, weight] = np.where(execs, tiles * lines * (machine.weight_line_bits // 8), 0)
+    line_reads = tiles * lines
+    for index, groups in group_lists(program).items():
+        held = sum(-(-len(steps) // int(words[pe[index]])) for steps in groups)
+        line_reads[index] = tiles[index] // len(groups) * held
+        chip_read[index, weight] = tiles[index] // len(groups) * STEP_BITS // 8 * sum(map(len, groups))
+    chip_read[:, weight] += np.where(execs, line_reads * (machine.weight_line_bits // 8), 0)
     chip_read[:, param] = reads * np.maximum(searched, 1) * (machine.param_line_bits // 8)
     chip_read[:, accumulators] = (updates + taken) * accumulator
     chip_write[:, accumulators] = updates * accumulator
-    chip_write[:, output] = taken // window
+    chip_write[:, output] = taken // np.maximum(window, terms)
     return Events(
         products=updates * lanes[pe],
         pe=pe,

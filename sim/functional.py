@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..mapper.isa import TOKENS, Command, LoadTarget, Opcode, PostMode, Unit, unit_of
-from ..mapper.machine import Machine
+from ..mapper.machine import STEP_BITS, Machine
 from ..mapper.pe import PeKind
 from ..mapper.program import Program, ProgramError
 from ..mapper.tensors import pack_input, unpack_output
@@ -40,6 +40,7 @@ class FunctionalCore:
         self.banks = np.zeros((array.cols, buffers.activation_bytes), np.uint8)
         self.weights = np.zeros((machine.weight_lines, machine.weight_line_bits // 8), np.uint8)
         self.params = np.zeros((machine.param_lines, machine.param_line_bits // 8), np.uint8)
+        self.steps = np.zeros((machine.step_lines, machine.bus_bytes), np.uint8)
         self.output = np.zeros(buffers.output_bytes, np.uint8)
         self.accumulators = np.zeros((array.cols, array.rows, array.acc_depth), np.int64)
         self._geometry: Command | None = None
@@ -84,7 +85,13 @@ class FunctionalCore:
                         command["run"], command["rows"], command["planes"],
                     )  # fmt: skip
             return
-        lines = self.weights if command["target"] == LoadTarget.WEIGHT else self.params
+        lines = {
+            LoadTarget.WEIGHT: self.weights,
+            LoadTarget.PARAM: self.params,
+            LoadTarget.STEPS: self.steps,
+        }[LoadTarget(command["target"])]
+        if not lines.size:
+            raise ProgramError(f"LOAD.target 3 needs buffers.step_entries on machine {self.machine.name}")
         unit = self.machine.bus_bytes
         if command["address"] % unit or command["run"] % unit:
             raise ProgramError(
@@ -137,28 +144,29 @@ class FunctionalCore:
         one_tile = command["region_y"] <= tile_y and command["region_x"] <= tile_x
         if not (command["first"] and command["last"]) and not (command["groups"] == 1 and one_tile):
             raise ProgramError("EXEC with first 0 or last 0 needs one group and one tile")
+        kind = self._kind(geometry)
+        entry, line = command["list"], command["weight"]
         for group in range(command["groups"]):
+            if geometry["listed"]:
+                offsets, cut = self._listed(entry)
+            else:
+                offsets, cut = self._looped(geometry, kind)
+                line = command["weight"] + group * geometry["weight_group"]
             for ty in range(0, command["region_y"], tile_y):
                 for tx in range(0, command["region_x"], tile_x):
                     height = min(tile_y, command["region_y"] - ty)
                     width = min(tile_x, command["region_x"] - tx)
-                    self._tile(command, geometry, group, ty // tile_y, tx // tile_x, height, width)
+                    act = command["act"] + group * geometry["act_group"]
+                    act += ty // tile_y * geometry["act_tile_y"] + tx // tile_x * geometry["act_tile_x"]
+                    self._tile(command, geometry, kind, act, line, (offsets, cut), height, width)
                     if command["last"]:
                         assert output is not None
                         self._drain(command, output, group, ty // tile_y, tx // tile_x, height, width)
+            entry += len(offsets)
+            line += -(-len(offsets) // self.machine.array.sets_per_word(kind))
 
-    def _tile(
-        self,
-        command: Command,
-        geometry: Command,
-        group: int,
-        iy: int,
-        ix: int,
-        height: int,
-        width: int,
-    ) -> None:
-        if command["first"]:
-            self.accumulators[:] = 0
+    def _kind(self, geometry: Command) -> PeKind:
+        """The PE kind that GEOMETRY names."""
         array = self.machine.array
         kind = next((kind for kind in array.kinds if kind == geometry["pe"]), None)
         if kind is None:
@@ -166,15 +174,47 @@ class FunctionalCore:
             raise ProgramError(
                 f"GEOMETRY.pe must be one of the machine's PE kinds {served}, not {geometry['pe']}"
             )
-        act = command["act"] + group * geometry["act_group"]
-        act += iy * geometry["act_tile_y"] + ix * geometry["act_tile_x"]
+        return kind
+
+    def _looped(self, geometry: Command, kind: PeKind) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """(bytes from the tile's first to each step's operands, whether `tail` cuts it) of the loops."""
+        fy, fx, sets = (np.arange(geometry[name]) for name in ("fy", "fx", "sets"))
+        runs = fy[:, None, None] * geometry["tap_y"] + fx[:, None] * geometry["tap_x"]
+        offsets = runs + sets * self.machine.array.lane_bytes(kind)
+        return offsets.ravel(), np.broadcast_to(sets == sets.size - 1, offsets.shape).ravel()
+
+    def _listed(self, first: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The same of the list that begins at entry `first`."""
+        entries = self.steps.reshape(-1).view("<u4").astype(np.int64)
+        if not entries.size:
+            raise ProgramError(
+                f"GEOMETRY.listed needs buffers.step_entries, which machine {self.machine.name} has none of"
+            )
+        turned = np.roll(entries, -first)
+        ends = np.flatnonzero(turned >> 21 & 1)
+        if not ends.size:
+            raise ProgramError(f"no entry ends the step list at {first}")
+        taken = turned[: int(ends[0]) + 1]
+        return taken & 0xFFFFF, (taken >> 20 & 1).astype(np.bool_)
+
+    def _tile(
+        self,
+        command: Command,
+        geometry: Command,
+        kind: PeKind,
+        act: int,
+        line: int,
+        steps: tuple[NDArray[np.int64], NDArray[np.bool_]],
+        height: int,
+        width: int,
+    ) -> None:
+        if command["first"]:
+            self.accumulators[:] = 0
+        array = self.machine.array
         accumulate_tile(
             self.banks, self.weights, self.accumulators, kind.lane_wise, array.lanes(kind),
-            kind.weight_bits, kind.act_bits, geometry["tail"],
-            act, geometry["act_col"], command["weight"] + group * geometry["weight_group"],
-            height, width, geometry["pixel_y"], geometry["pixel_x"],
-            geometry["fy"], geometry["fx"], geometry["tap_y"], geometry["tap_x"],
-            geometry["sets"], array.acc_bits,
+            kind.weight_bits, kind.act_bits, geometry["tail"], act, geometry["act_col"], line,
+            height, width, geometry["pixel_y"], geometry["pixel_x"], *steps, array.acc_bits,
         )  # fmt: skip
 
     def _drain(
@@ -187,6 +227,8 @@ class FunctionalCore:
                 f"{output['pool_y']} × {output['pool_x']}"
             )
         rows = self.machine.array.rows
+        if output["mode"] == PostMode.PLANES:
+            rows //= output["planes"]
         valid = command["rows_last"] if group == command["groups"] - 1 else rows
         out = command["out"] + group * output["group"]
         drain_tile(
@@ -196,6 +238,7 @@ class FunctionalCore:
             output["pool_y"], output["pool_x"], output["pixel_y"], output["pixel_x"], output["mode"],
             output["rounding"], output["zero_point"], output["clamp_low"], output["clamp_high"],
             output["levels"], output["step"], output["sum_multiplier"], output["sum_shift"],
+            output["planes"],
         )  # fmt: skip
 
     def _check_output(self, output: Command) -> None:
@@ -205,15 +248,25 @@ class FunctionalCore:
             raise ProgramError(f"OUTPUT.mode must be from 0 to {max(PostMode)}, not {mode}")
         if mode == PostMode.THRESHOLDS and not 1 <= output["levels"] <= 4:
             raise ProgramError(f"OUTPUT.levels must be from 1 to 4 in mode 1, not {output['levels']}")
-        if mode == PostMode.ADD and not self.machine.adds:
+        if mode in (PostMode.ADD, PostMode.PLANES) and not self.machine.adds:
             raise ProgramError(
-                f"OUTPUT.mode 2 (add) needs PE kind {PeKind.VECTOR.key} in array.pes of machine "
+                f"OUTPUT.mode {mode} (a sum) needs PE kind {PeKind.VECTOR.key} in array.pes of machine "
                 f"{self.machine.name}"
             )
         if mode == PostMode.ADD and window != (2, 1):
             raise ProgramError(
                 f"OUTPUT.pool_y and pool_x must be 2 and 1 in mode 2, not {window[0]} and {window[1]}"
             )
+        if mode == PostMode.PLANES:
+            if window != (1, 1):
+                raise ProgramError(
+                    f"OUTPUT.pool_y and pool_x must be 1 in mode 3, not {window[0]} and {window[1]}"
+                )
+            if not output["planes"] or self.machine.row_groups % output["planes"]:
+                raise ProgramError(
+                    f"OUTPUT.planes must divide the {self.machine.row_groups} lane sets of a pixel, not be "
+                    f"{output['planes']}"
+                )
 
 
 def run_memory(program: Program, memory: NDArray[np.uint8], seed: int | None = None) -> NDArray[np.uint8]:

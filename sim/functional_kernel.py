@@ -123,61 +123,53 @@ def accumulate_tile(
     pixels_x: int,
     pixel_y: int,
     pixel_x: int,
-    taps_y: int,
-    taps_x: int,
-    tap_y: int,
-    tap_x: int,
-    sets: int,
+    offsets: Any,
+    cut: Any,
     acc_bits: int,
 ) -> None:
     """Nothing; adds one tile's dot products to `accumulators`, (cols, rows, acc_depth) int64.
 
     `banks` is uint8, (cols, bank bytes); `lines` uint8, (lines, line bytes); values in the
-    accumulators wrap to `acc_bits` bits. The last set of a run has `tail` lanes, the others all.
-    `lane_wise` (then one lane of 8 bits): row r takes byte r from the set's address on.
+    accumulators wrap to `acc_bits` bits. Step i's operands begin `offsets[i]` bytes after the tile's; it has
+    `tail` lanes where `cut[i]`, else all. `lane_wise` (then one lane of 8 bits): row r takes byte r from the
+    step's address on.
     """
     cols, size = banks.shape
     rows = accumulators.shape[1]
     word_bytes = lines.shape[1] // rows
     per_word = word_bytes * 8 // (lanes * weight_bits)
-    set_bytes = lanes * act_bits // 8
     half = 1 << (acc_bits - 1)
     mask = (1 << acc_bits) - 1
     # Operands are unpacked once a step and once a pixel, so that the products are a plain loop over
     # numbers.
     weights = np.zeros((rows, lanes), np.int32)
     acts = np.zeros(rows if lane_wise else lanes, np.int32)
-    step = 0
-    for fy in range(taps_y):
-        for fx in range(taps_x):
-            for s in range(sets):
-                held = (line + step // per_word) % lines.shape[0]
-                part = (step % per_word) * lanes
-                step += 1
-                valid = tail if s == sets - 1 and not lane_wise else lanes
-                for r in range(rows):
-                    for k in range(valid):
-                        bit = (part + k) * weight_bits
-                        raw = lines[held, r * word_bytes + bit // 8] >> (bit % 8)
-                        weights[r, k] = decode_value(raw, weight_bits)
-                operands = rows if lane_wise else valid
-                for py in range(pixels_y):
-                    for px in range(pixels_x):
-                        pixel = py * pixels_x + px
-                        offset = act + py * pixel_y + px * pixel_x + fy * tap_y + fx * tap_x
-                        offset += s * set_bytes
-                        for c in range(cols):
-                            start = offset + c * act_col
-                            for k in range(operands):
-                                bit = k * act_bits
-                                raw = banks[c, (start + bit // 8) % size] >> (bit % 8)
-                                acts[k] = decode_value(raw, act_bits)
-                            for r in range(rows):
-                                total = 0
-                                if lane_wise:
-                                    total = acts[r] * weights[r, 0]
-                                else:
-                                    for k in range(valid):
-                                        total += acts[k] * weights[r, k]
-                                moved = accumulators[c, r, pixel] + total
-                                accumulators[c, r, pixel] = ((moved + half) & mask) - half
+    for step in range(len(offsets)):
+        held = (line + step // per_word) % lines.shape[0]
+        part = (step % per_word) * lanes
+        valid = tail if cut[step] and not lane_wise else lanes
+        for r in range(rows):
+            for k in range(valid):
+                bit = (part + k) * weight_bits
+                raw = lines[held, r * word_bytes + bit // 8] >> (bit % 8)
+                weights[r, k] = decode_value(raw, weight_bits)
+        operands = rows if lane_wise else valid
+        for py in range(pixels_y):
+            for px in range(pixels_x):
+                pixel = py * pixels_x + px
+                offset = act + py * pixel_y + px * pixel_x + offsets[step]
+                for c in range(cols):
+                    start = offset + c * act_col
+                    for k in range(operands):
+                        bit = k * act_bits
+                        raw = banks[c, (start + bit // 8) % size] >> (bit % 8)
+                        acts[k] = decode_value(raw, act_bits)
+                    for r in range(rows):
+                        total = 0
+                        if lane_wise:
+                            total = acts[r] * weights[r, 0]
+                        else:
+                            for k in range(valid):
+                                total += acts[k] * weights[r, k]
+                        moved = accumulators[c, r, pixel] + total
+                        accumulators[c, r, pixel] = ((moved + half) & mask) - half

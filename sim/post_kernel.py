@@ -12,7 +12,7 @@ from ..models.jit import njit
 
 __all__ = ["count_thresholds_one", "drain_tile", "requantize_one", "rescale_one"]
 
-_THRESHOLDS, _ADD = 1, 2  # isa.PostMode, of which a kernel takes plain numbers
+_THRESHOLDS, _ADD, _PLANES = 1, 2, 3  # isa.PostMode, of which a kernel takes plain numbers
 _ENTRY = 16  # bytes of a channel in a parameter line
 
 
@@ -121,26 +121,34 @@ def drain_tile(
     step: int,
     sum_multiplier: int,
     sum_shift: int,
+    planes: int,
 ) -> None:
     """Nothing; makes one tile's results, pools or adds them and writes them to `output` (uint8).
 
     `params` is uint8, (lines, 16 × post lanes), and wraps like `output`; the first lane set's
     parameters are at `param_line`, the next ones each `param_set` lines on. `valid_rows` is how
-    many rows are written.
+    many results of a pixel are written: one a row, or one for `planes` lane sets where these are summed.
     """
+    terms = planes if mode == _PLANES else 1
     for wy in range(pixels_y // pool_y):
         for wx in range(pixels_x // pool_x):
             for c in range(cols):
                 for r in range(valid_rows):
-                    line = param_line + r // post_lanes * param_set
+                    row = r // post_lanes * terms * post_lanes + r % post_lanes
+                    line = param_line + row // post_lanes * param_set
                     start = _ENTRY * (r % post_lanes)
                     best = -(1 << 31)
                     total = 0
                     for iy in range(pool_y):
                         for ix in range(pool_x):
                             index = (wy * pool_y + iy) * pixels_x + wx * pool_x + ix
-                            acc = accumulators[c, r, index]
-                            if mode == _ADD:
+                            acc = accumulators[c, row, index]
+                            if mode == _PLANES:
+                                for plane in range(terms):
+                                    acc = accumulators[c, row + plane * post_lanes, index]
+                                    place = line + plane * param_set
+                                    total += _rescale_entry(acc, params, place, start, rounding)
+                            elif mode == _ADD:
                                 total += _rescale_entry(acc, params, line + iy, start, rounding)
                             elif mode == _THRESHOLDS:
                                 count = count_thresholds_one(acc, params, line, start, levels)
@@ -148,7 +156,7 @@ def drain_tile(
                             else:
                                 value = _rescale_entry(acc, params, line, start, rounding) + zero
                                 best = max(best, min(max(value, low), high))
-                    if mode == _ADD:
+                    if mode == _ADD or mode == _PLANES:
                         best = requantize_one(
                             total, 0, 0, sum_multiplier, sum_shift, rounding, zero, low, high
                         )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..mapper.isa import TOKEN_COUNT_MAX, Opcode, PostMode, Unit, unit_of
 from ..mapper.machine import Machine, MemoryTiming
 from ..mapper.program import Program, ProgramError
+from ..mapper.steps import group_lists
 from .cycle_kernel import (
     COLUMNS,
     DEADLOCK,
@@ -162,7 +163,8 @@ def command_table(fields: Fields) -> NDArray[np.int64]:
     placed = execs & (output >= 0)
     mode = np.where(placed, fields["mode"][output], PostMode.REQUANTIZE)
     table[:, COLUMNS.index("slots")] = np.where(execs, read_slots(mode, fields["levels"][output]), 0)
-    table[:, COLUMNS.index("adds")] = mode == PostMode.ADD
+    table[:, COLUMNS.index("adds")] = (mode == PostMode.ADD) | (mode == PostMode.PLANES)
+    table[:, COLUMNS.index("kept")] = -1
     misplaced = np.flatnonzero((opcode == Opcode.END) != (np.arange(count) == count - 1))
     if misplaced.size:
         raise ProgramError(f"command {misplaced[0]}: END must be the last command and only that")
@@ -188,13 +190,17 @@ def _check_served(machine: Machine, fields: Fields) -> None:
     drains = execs & (fields["last"] > 0) & (output >= 0)
     kinds = [int(kind) for kind in machine.array.kinds]
     mode, levels = fields["mode"][output], fields["levels"][output]
-    modes = [int(mode) for mode in PostMode if mode != PostMode.ADD or machine.adds]
+    sums = (PostMode.ADD, PostMode.PLANES)
+    modes = [int(mode) for mode in PostMode if mode not in sums or machine.adds]
+    divisors = [n for n in range(1, machine.row_groups + 1) if machine.row_groups % n == 0]
+    planes = drains & (mode == PostMode.PLANES)
     searches = drains & (mode == PostMode.THRESHOLDS)
     packs = range(4 if machine.packs else 1)
     for chosen, name, values, allowed in (
         (execs & (geometry >= 0), "GEOMETRY.pe", fields["pe"][geometry], kinds),
         (drains, "OUTPUT.mode", mode, modes),
         (searches, "OUTPUT.levels", levels, range(1, 5)),
+        (planes, "OUTPUT.planes", fields["planes"][output], divisors),
         (fields["opcode"] == Opcode.STORE, "STORE.pack", fields["pack"], packs),
     ):
         wrong = np.flatnonzero(chosen & ~np.isin(values, list(allowed)))
@@ -241,6 +247,10 @@ def time_program(program: Program, memory: MemoryTiming, *, compiled: bool = Tru
     fields = decode_fields(program)
     _check_served(program.machine, fields)
     table = command_table(fields)
+    lists = group_lists(program)
+    kept = np.array([len(steps) for groups in lists.values() for steps in groups], np.int64)
+    starts = np.cumsum([0, *(len(groups) for groups in lists.values())])
+    table[list(lists), COLUMNS.index("kept")] = starts[:-1]
     count = len(table)
     units = units_of(fields["opcode"])
     orders = np.zeros((len(Unit), count), np.int64)
@@ -256,7 +266,19 @@ def time_program(program: Program, memory: MemoryTiming, *, compiled: bool = Tru
     kernel = run_cycles if compiled else run_cycles.py_func
     core = core_table(program.machine)
     channel = port_channel(program.machine, memory)
-    arguments = (table, units, orders, lengths, core, memory_table(memory), channel, times, stalls, totals)
+    arguments = (
+        table,
+        units,
+        kept,
+        orders,
+        lengths,
+        core,
+        memory_table(memory),
+        channel,
+        times,
+        stalls,
+        totals,
+    )
     status = int(kernel(*arguments))
     if status:
         assert status in (DEADLOCK, TOKEN_OVERFLOW, NO_BANK)

@@ -55,10 +55,10 @@ def _program(builder: ModuleType, machine: Machine, seed: int, mode: PostMode) -
 
 
 def test_random_commands_agree_in_bytes_cycles_and_traffic(builder: ModuleType) -> None:
-    machine = builder.make_machine()
+    machine = builder.make_machine(steps=64)
     cases = []
-    for seed in range(36):
-        program = _program(builder, machine, seed, PostMode(seed % 3))
+    for seed in range(48):
+        program = _program(builder, machine, seed, PostMode(seed % 4))
         cases.append(RtlCase(program=program, memory=builder.random_memory(random.Random(seed))))
     # One run after the other on one core, whose buffers keep what lies in them.
     core = FunctionalCore(machine, np.zeros(0, np.uint8))

@@ -218,7 +218,7 @@ def test_modes_and_packing_beyond_the_machine_are_refused(mixed):
     adding = find(mixed, Opcode.OUTPUT, mode=int(PostMode.ADD))
     lanes = find(mixed, Opcode.GEOMETRY, pe=int(PeKind.VECTOR))
     for index, fields, text in (
-        (steps, {"mode": 3}, "mode must be from 0 to 2, not 3"),
+        (steps, {"mode": 3}, "planes must divide the 4 lane sets of a pixel, not be 0"),
         (steps, {"levels": 5}, "levels must be from 1 to 4, not 5"),
         (steps, {"step": 0}, "step must be from 1 to 2, not 0"),
         (adding, {"pool_x": 2}, "an add's window must be 2 × 1 pixels, not 2 × 2"),

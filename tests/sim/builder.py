@@ -28,7 +28,7 @@ def make_machine(pes: tuple[str, ...] = _ALL_KINDS, **changes: int) -> Machine:
         "rows": 4, "cols": 2, "act": 128, "weight": 32, "depth": 16, "acc_bits": 32,
         "act_bytes": 1024, "weight_bytes": 2048, "output_bytes": 512, "channels": 32, "post": 2,
         "bus": 64, "burst": 4, "reads": 2, "writes": 2,
-        "queue": 4, "fetch": 4, "fetch_burst": 2, "descriptors": 2,
+        "queue": 4, "fetch": 4, "fetch_burst": 2, "descriptors": 2, "steps": 0,
     } | changes  # fmt: skip
     return Machine(
         name="tiny",
@@ -46,6 +46,7 @@ def make_machine(pes: tuple[str, ...] = _ALL_KINDS, **changes: int) -> Machine:
             weight_bytes=size["weight_bytes"],
             output_bytes=size["output_bytes"],
             param_channels=size["channels"],
+            step_entries=size["steps"],
         ),
         post=PostSpec(lanes=size["post"]),
         bus=BusSpec(
@@ -122,6 +123,7 @@ def random_machine(rng: random.Random) -> Machine:
         fetch=(fetch := rng.choice([1, 2, 3, 4, 8])),
         fetch_burst=rng.choice([n for n in (1, 2, 4) if n <= fetch]),
         descriptors=rng.randint(1, 4),
+        steps=64,
     )
 
 
@@ -177,7 +179,9 @@ def _fill(rng: random.Random, machine: Machine, **masks: int) -> Command:
     return Command(Opcode.FILL, {**shape, **masks})
 
 
-def _results(rng: random.Random, mode: PostMode, tile_y: int, tile_x: int) -> dict[str, int]:
+def _results(
+    rng: random.Random, machine: Machine, mode: PostMode, tile_y: int, tile_x: int
+) -> dict[str, int]:
     """OUTPUT's mode with what only that mode reads, and its window."""
     levels = rng.randint(1, 4)
     fields = {
@@ -191,6 +195,9 @@ def _results(rng: random.Random, mode: PostMode, tile_y: int, tile_x: int) -> di
     }
     if mode == PostMode.ADD:
         return {**fields, "pool_y": 2, "pool_x": 1}
+    if mode == PostMode.PLANES:
+        planes = rng.choice([n for n in (1, 2, 4) if n <= machine.row_groups])
+        return {**fields, "pool_y": 1, "pool_x": 1, "planes": planes}
     return {
         **fields,
         "pool_y": rng.choice([1, tile_y]),
@@ -221,6 +228,7 @@ def _geometry(rng: random.Random, machine: Machine, modes: Sequence[PostMode]) -
         "act_col": rng.randint(0, 60),
         "act_group": rng.randint(0, 60),
         "weight_group": rng.randint(0, 9),
+        "listed": int(machine.step_lines > 0 and rng.random() < 0.4),
     }
     output = {
         "rounding": rng.randint(0, 3),
@@ -233,7 +241,7 @@ def _geometry(rng: random.Random, machine: Machine, modes: Sequence[PostMode]) -
         "tile_y": rng.randint(0, 60),
         "group": rng.randint(0, 60),
         "col": rng.randint(0, 60),
-        **_results(rng, mode, tile_y, tile_x),
+        **_results(rng, machine, mode, tile_y, tile_x),
     }
     return Command(Opcode.GEOMETRY, geometry), Command(Opcode.OUTPUT, output)
 
@@ -248,7 +256,8 @@ def _execs(
         "param": rng.randint(0, 7),
         "out": rng.randint(0, 400),
         "cols": rng.randint(1, machine.array.cols),
-        "rows_last": rng.randint(1, machine.array.rows),
+        "rows_last": rng.randint(1, machine.array.rows // (output["planes"] or 1)),
+        "list": rng.randint(0, 2 * machine.buffers.step_entries),
     }
     if rng.random() < 0.3:  # accumulators kept over two or three commands
         count = rng.randint(2, 3)
@@ -306,6 +315,9 @@ def random_program(
     commands: list[Command] = []
     layer_of: list[int] = []
     geometry, output = _geometry(rng, machine, modes)
+    if machine.step_lines:  # any bytes make lists
+        lists = {"address": 8192, "run": machine.step_lines * machine.bus_bytes, "rows": 1, "planes": 1}
+        commands.append(Command(Opcode.LOAD, {"target": int(LoadTarget.STEPS), "wrap": 1, **lists}))
     for block in range(blocks):
         for i in range(loads := rng.randint(1, 3)):
             masks = {"post": 1 if i == loads - 1 else 0}

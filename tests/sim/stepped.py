@@ -93,7 +93,12 @@ class Stepped:
         self.exec_state = "IDLE"
         self.exec_command = -1
         self.geometry = self.output = Command(Opcode.GEOMETRY, {})
-        self.tiles: deque[int] = deque()
+        self.tiles: deque[tuple[int, int]] = deque()
+        self.entries: list[int] = []  # of step lists, as the first LOAD of them brings them
+        for k in self.commands:
+            if k.opcode == Opcode.LOAD and k["target"] == 3 and not self.entries:
+                data = program.image[k["address"] : k["address"] + k["run"]].tobytes()
+                self.entries = [int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data), 4)]
         self.issues_left = 0
         self.banks_used = 0
         self.to_drain: deque[tuple[int, int, int | None]] = deque()  # from, reads, last of command
@@ -277,16 +282,30 @@ class Stepped:
         self.later.append(lambda: self.queues[int(unit)].append(index))
         self.add("credits", 1)
 
-    def tile_list(self, k: Command) -> deque[int]:
-        found: deque[int] = deque()
+    def list_lengths(self, k: Command) -> list[int]:
+        """Entries of each group's step list, walked one by one."""
+        lengths, at = [], k["list"]
         for _ in range(k["groups"]):
+            count = 1
+            while not self.entries[at % len(self.entries)] >> 21 & 1:
+                at, count = at + 1, count + 1
+            at += 1
+            lengths.append(count)
+        return lengths
+
+    def tile_list(self, k: Command) -> deque[tuple[int, int]]:
+        """(pixels, steps) of each tile."""
+        found: deque[tuple[int, int]] = deque()
+        g = self.geometry
+        steps = [g["fy"] * g["fx"] * g["sets"]] * k["groups"]
+        for count in self.list_lengths(k) if g["listed"] else steps:
             y = 0
             while y < k["region_y"]:
                 x = 0
                 while x < k["region_x"]:
                     th = min(self.geometry["tile_y"], k["region_y"] - y)
                     tw = min(self.geometry["tile_x"], k["region_x"] - x)
-                    found.append(th * tw)
+                    found.append((th * tw, count))
                     x += self.geometry["tile_x"]
                 y += self.geometry["tile_y"]
         return found
@@ -314,15 +333,14 @@ class Stepped:
                 return
             if k["first"]:
                 self.add("banks_used", 1)
-            g = self.geometry
-            self.set(exec_state="ISSUE", issues_left=self.tiles[0] * g["fy"] * g["fx"] * g["sets"])
+            self.set(exec_state="ISSUE", issues_left=self.tiles[0][0] * self.tiles[0][1])
         else:
             k = self.commands[self.exec_command]
             self.out.issue_cycles += 1
             if self.issues_left > 1:
                 self.add("issues_left", -1)
                 return
-            pixels = self.tiles[0]
+            pixels, _ = self.tiles[0]
             self.later.append(self.tiles.popleft)
             done = len(self.tiles) == 1
             if k["last"]:
@@ -357,7 +375,7 @@ class Stepped:
                     self.out.drain[command] = self.t
 
             timing = self.m.timing
-            latency = timing.add_latency if self.output["mode"] == 2 else timing.post_latency
+            latency = timing.add_latency if self.output["mode"] >= 2 else timing.post_latency
             self.timers.append((self.t + latency, finish))
 
     def read_cycles(self) -> int:

@@ -56,6 +56,7 @@ class NaiveCore:
         self.bank: list[dict[int, int]] = [{} for _ in range(machine.array.cols)]
         self.weight: dict[tuple[int, int], int] = {}
         self.param: dict[tuple[int, int], int] = {}
+        self.list: dict[tuple[int, int], int] = {}
         self.out: dict[int, int] = {}
         self.acc: dict[tuple[int, int, int], int] = {}
 
@@ -74,7 +75,11 @@ class NaiveCore:
                             if k["cols"] >> c & 1:
                                 self.bank[c][at % m.buffers.activation_bytes] = byte
             return
-        into, lines = (self.weight, m.weight_lines) if k["target"] == 1 else (self.param, m.param_lines)
+        into, lines = {
+            1: (self.weight, m.weight_lines),
+            2: (self.param, m.param_lines),
+            3: (self.list, m.buffers.step_entries * 4 // m.bus_bytes),
+        }[k["target"]]
         for i in range(k["run"]):
             line, inside = divmod(i, k["wrap"] * m.bus_bytes)
             into[(k["dst"] + line) % lines, inside] = self.memory[k["address"] + i]
@@ -102,43 +107,59 @@ class NaiveCore:
         word = m.array.weight_word_bits
         lanes = 1 if vector else min(m.array.act_word_bits // a_bits, word // w_bits)
         per_word = word // (lanes * w_bits)
+        entry, first_line = k["list"], k["weight"]
         for group in range(k["groups"]):
+            # (bytes from the tile's first, lanes that count) of each step
+            taps = [
+                (fy * g["tap_y"] + fx * g["tap_x"] + s * lanes * a_bits // 8,
+                 g["tail"] if s == g["sets"] - 1 else lanes)
+                for fy in range(g["fy"])
+                for fx in range(g["fx"])
+                for s in range(g["sets"])
+            ]  # fmt: skip
+            if g["listed"]:
+                taps, over = [], False
+                while not over:
+                    offset, cut, over = self.list_entry(entry)
+                    taps.append((offset, g["tail"] if cut else lanes))
+                    entry += 1
+            else:
+                first_line = k["weight"] + group * g["weight_group"]
             for iy, ty in enumerate(range(0, k["region_y"], g["tile_y"])):
                 for ix, tx in enumerate(range(0, k["region_x"], g["tile_x"])):
                     th = min(g["tile_y"], k["region_y"] - ty)
                     tw = min(g["tile_x"], k["region_x"] - tx)
                     if k["first"]:
                         self.acc.clear()
-                    taps = [
-                        (fy, fx, s)
-                        for fy in range(g["fy"])
-                        for fx in range(g["fx"])
-                        for s in range(g["sets"])
-                    ]
                     for c in range(m.array.cols):
                         for r in range(m.array.rows):
                             for py in range(th):
                                 for px in range(tw):
                                     total = self.acc.get((c, r, py * tw + px), 0)
-                                    for step, (fy, fx, s) in enumerate(taps):
+                                    for step, (offset, count) in enumerate(taps):
                                         base = (
                                             k["act"] + c * g["act_col"] + group * g["act_group"]
                                             + iy * g["act_tile_y"]
                                             + ix * g["act_tile_x"] + py * g["pixel_y"]
-                                            + px * g["pixel_x"] + fy * g["tap_y"]
-                                            + fx * g["tap_x"]
+                                            + px * g["pixel_x"] + offset
                                         )  # fmt: skip
-                                        base = 8 * base + s * lanes * a_bits + 8 * r * vector
-                                        line = k["weight"] + group * g["weight_group"]
-                                        line = (line + step // per_word) % m.weight_lines
+                                        base = 8 * base + 8 * r * vector
+                                        line = (first_line + step // per_word) % m.weight_lines
                                         inside = r * word + step % per_word * lanes * w_bits
-                                        count = g["tail"] if s == g["sets"] - 1 else lanes
                                         for n in range(1 if vector else count):
                                             w = self.weight_value(line, inside + n * w_bits, w_bits)
                                             total += w * self.act_value(c, base + n * a_bits, a_bits)
                                     self.acc[c, r, py * tw + px] = total
                     if k["last"]:
                         self.drain(k, g, o, group, iy, ix, th, tw)
+            first_line += -(-len(taps) // per_word)
+
+    def list_entry(self, number: int) -> tuple[int, int, int]:
+        """Offset, whether the tail cuts the lanes, whether it is the list's last."""
+        at = 4 * (number % self.m.buffers.step_entries)
+        data = bytes(self.list.get(divmod(at + i, self.m.bus_bytes), 0) for i in range(4))
+        word = struct.unpack("<I", data)[0]
+        return word % 2**20, word >> 20 & 1, word >> 21 & 1
 
     def weight_value(self, line: int, bit: int, bits: int) -> int:
         return _value(self.weight.get((line, bit // 8), 0), bit % 8, bits)
@@ -172,12 +193,15 @@ class NaiveCore:
         for wy in range(th // o["pool_y"]):
             for wx in range(tw // o["pool_x"]):
                 for c in range(k["cols"]):
-                    for r in range(k["rows_last"] if last else m.array.rows):
+                    planes = o["planes"] if o["mode"] == 3 else 1
+                    for r in range(k["rows_last"] if last else m.array.rows // planes):
                         q, lane = divmod(r, m.post.lanes)
+                        q *= planes
                         line = k["param"] + group * o["param_group"] + q * o["param_set"]
                         rounding, low, high = o["rounding"], o["clamp_low"], o["clamp_high"]
+                        row = q * m.post.lanes + lane
                         accs = [
-                            self.acc[c, r, (wy * o["pool_y"] + jy) * tw + wx * o["pool_x"] + jx]
+                            self.acc[c, row, (wy * o["pool_y"] + jy) * tw + wx * o["pool_x"] + jx]
                             for jy in range(o["pool_y"])
                             for jx in range(o["pool_x"])
                         ]
@@ -189,8 +213,16 @@ class NaiveCore:
                             if o["mode"] == 0:
                                 found = [self.scaled(x, line, lane, rounding) for x in accs]
                             else:
+                                step = 1
+                                if o["mode"] == 3:  # one pixel, its planes' rows
+                                    step = o["param_set"]
+                                    accs = [
+                                        self.acc[c, row + p * m.post.lanes, wy * tw + wx]
+                                        for p in range(planes)
+                                    ]
                                 both = sum(
-                                    self.scaled(x, line + i, lane, rounding) for i, x in enumerate(accs)
+                                    self.scaled(x, line + i * step, lane, rounding)
+                                    for i, x in enumerate(accs)
                                 )
                                 found = [
                                     exact_requantize(both, o["sum_multiplier"], o["sum_shift"], rounding)
@@ -346,7 +378,8 @@ def test_the_search_counts_the_thresholds_that_are_not_above_the_accumulator(lev
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"mode": 3}, "OUTPUT.mode must be from 0 to 2, not 3"),
+        ({"mode": 3, "planes": 3}, "OUTPUT.planes must divide the 2 lane sets of a pixel, not be 3"),
+        ({"mode": 3, "pool_y": 2}, "OUTPUT.pool_y and pool_x must be 1 in mode 3, not 2 and 1"),
         ({"mode": 1, "levels": 5}, "OUTPUT.levels must be from 1 to 4 in mode 1, not 5"),
         ({"mode": 2}, "OUTPUT.pool_y and pool_x must be 2 and 1 in mode 2, not 1 and 1"),
     ],
