@@ -182,13 +182,12 @@ def _check_output(program: Program, index: int, command: Command) -> None:
         )
     if command["mode"] == PostMode.PLANES:
         _check_planes(program, index, command)
-    if command["mode"] == PostMode.ADD:
-        if (command["pool_y"], command["pool_x"]) != (2, 1):
-            raise _fault(
-                program,
-                index,
-                f"an add's window must be 2 × 1 pixels, not {command['pool_y']} × {command['pool_x']}",
-            )
+    if command["mode"] == PostMode.ADD and (command["pool_y"], command["pool_x"]) != (2, 1):
+        raise _fault(
+            program,
+            index,
+            f"an add's window must be 2 × 1 pixels, not {command['pool_y']} × {command['pool_x']}",
+        )
     low, high = command["clamp_low"], command["clamp_high"]
     if not -128 <= low <= high <= 127:
         raise _fault(program, index, f"the clamp must lie within -128 … 127, low first, not {low} … {high}")

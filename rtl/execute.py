@@ -38,7 +38,8 @@ class Execute(Component):
     """Runs GEOMETRY, OUTPUT and EXEC: one issue a cycle; TILE takes one cycle before each tile.
 
     IDLE takes a command; TILE clips the next accumulator tile and waits for a free bank (of two); ISSUE runs
-    fy, fx, sets and the tile's pixels, or the group's step list and the pixels. GEOMETRY and OUTPUT wait until no drain is pending.
+    fy, fx, sets and the tile's pixels, or the group's step list and the pixels. GEOMETRY and OUTPUT wait
+    until no drain is pending.
 
     Ports:
         command, present, take, post: command stream; tokens there, taken, posted (operands all read).

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..mapper.isa import TOKENS, Command, LoadTarget, Opcode, PostMode, Unit, unit_of
-from ..mapper.machine import STEP_BITS, Machine
+from ..mapper.machine import Machine
 from ..mapper.pe import PeKind
 from ..mapper.program import Program, ProgramError
 from ..mapper.tensors import pack_input, unpack_output

@@ -156,7 +156,7 @@ def drain_tile(
                             else:
                                 value = _rescale_entry(acc, params, line, start, rounding) + zero
                                 best = max(best, min(max(value, low), high))
-                    if mode == _ADD or mode == _PLANES:
+                    if mode in (_ADD, _PLANES):
                         best = requantize_one(
                             total, 0, 0, sum_multiplier, sum_shift, rounding, zero, low, high
                         )
