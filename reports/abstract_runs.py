@@ -212,6 +212,7 @@ def plan_abstract(
     plan = plan_network_on(machine, graph, objective=asked.objective, time_limit_s=PLAN_SECONDS, search=best)
     return {
         "kept_in": plan.level,
+        "kept_in_why": None if plan.level else _why_nothing_stays(machine),
         "kept": [{"tensor": name, "bytes": -(-graph.tensors[name].size_bits // 8)} for name in plan.kept],
         "fused": [dataclasses.asdict(pair) for pair in plan.fused],
         "memory": dataclasses.asdict(plan.memory) | {"peak_on_chip_bytes": -(-plan.peak_resident_bits // 8)},
@@ -227,6 +228,25 @@ def plan_abstract(
             "fidelity": plan.fidelity,
         },
     }
+
+
+def _why_nothing_stays(machine: AbstractMachine) -> str:
+    """Why no tensor can stay on chip, in terms of the machine's levels."""
+    chip = machine.levels[:-1]
+    both = [level for level in chip if {"I", "O"} <= set(level.operands)]
+    if not both:
+        inputs = [level.name for level in chip if "I" in level.operands]
+        outputs = [level.name for level in chip if "O" in level.operands]
+        return (
+            f"inputs lie in {', '.join(inputs) or 'none'}, outputs in {', '.join(outputs) or 'none'}, and "
+            "nothing moves values from one to the other on chip"
+        )
+    parts = [level.name for level in both if not level.shared]
+    if len(parts) == len(both):
+        return f"inputs and outputs have parts of their own in {', '.join(parts)}: no value changes over"
+    return (
+        f"{', '.join(level.name for level in both if level.shared)} is there once for each place of an axis"
+    )
 
 
 def _certainty(best: Found) -> dict[str, Any]:

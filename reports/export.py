@@ -50,6 +50,10 @@ def export_network(
     # The exported bench stands alone; a DRAM part would need this package to answer.
     memory = MemoryTiming() if machine.memory.dram else machine.memory
     model = simulate(program, memory)
+    if machine.memory.dram:
+        progress(
+            f"the folder's bench is a plain memory, not {machine.memory.dram}: its cycles are not simulate's"
+        )
     files = export_rtl(
         program,
         x[0],
@@ -68,5 +72,6 @@ def export_network(
         "program_digest": program.digest(),
         "machine_digest": machine.digest(),
         "cycles": model.cycles,
+        "memory": "plain" if machine.memory.dram else "the machine's",
         "files": [str(path) for path in files],
     }

@@ -294,6 +294,10 @@ def _energy_blocks(value: Result, rows_shown: bool) -> list[Block]:
         rows.append({"component": "leakage", **value["leakage"]})
         leaked = energy(value["total"]["leakage_pj"])
         blocks.insert(2, Text(text=f"Leakage of its memories' bits, apart from that: {leaked}, assumed."))
+    if "dram_time" in value:
+        rows.append({"component": "DRAM's time", **value["dram_time"]})
+        waited = energy(value["total"]["dram_time_pj"])
+        blocks.insert(2, Text(text=f"Refreshes and standby of its DRAM, apart from that: {waited}."))
     if rows_shown:
         blocks.append(
             Table(

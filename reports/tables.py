@@ -167,6 +167,8 @@ def _simulate(value: dict[str, Any], console: Console) -> None:
         f"{amount(total['dram_write_bytes'])} written; event energy {energy(total['energy_pj'])} "
         f"at {value['node_nm']} nm (counted events × table; not FPGA power)"
     )
+    if "dram_time_pj" in total:
+        console.print(f"apart from that, refreshes and standby of its DRAM: {energy(total['dram_time_pj'])}")
     console.print(
         _table(
             ("layer", "cycles", "utilization", "read", "written", "energy", "stalled on"),
@@ -366,7 +368,7 @@ def _planned(value: dict[str, Any], console: Console) -> None:
     before, after = plan["before"], plan["after"]
     console.print()
     if not value["kept_in"]:
-        console.print("No tensor can stay on chip: no level holds inputs and outputs in one size.")
+        console.print(f"No tensor can stay on chip: {value['kept_in_why']}.", soft_wrap=True)
     for row in value["kept"]:
         console.print(
             _plain(f"stays in {value['kept_in']}: {row['tensor']}, {size(row['bytes'])}"), soft_wrap=True

@@ -98,7 +98,7 @@ def export_rtl(
     del texts["bench.vlt"]  # for cocotb only
     texts["Makefile"] = _makefile(case)
     texts["program.txt"] = list_program(program)
-    texts["README.md"] = _README
+    texts["README.md"] = _README + _memory_words(case)
     texts["case.txt"] = case_text(case) + (
         f"expected_output {EXPECTED}\nexpected_cycles {expected_cycles}\n"
         f"expected_read_bytes {expected_read_bytes}\nexpected_write_bytes {expected_write_bytes}\n"
@@ -123,6 +123,18 @@ def export_rtl(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return sorted(target.iterdir())
+
+
+def _memory_words(case: RtlCase) -> str:
+    """What the README says of a memory that is not the machine's; nothing where it is."""
+    part = case.program.machine.memory.dram
+    if not part or case.timing.dram:
+        return ""
+    return (
+        f"\nThe machine's memory is a {part}. The bench here is a plain memory with the latencies of "
+        "`case.txt`, since a DRAM part's answers need the package that wrote this folder: expected cycles "
+        "are those of the plain memory and differ from `bitwright simulate`'s. Output and bytes are the same.\n"
+    )
 
 
 def _require_free(target: Path) -> None:
@@ -214,6 +226,7 @@ def _manifest(case: RtlCase, expected: dict[str, int], folder: Path) -> dict[str
         "output": {**_place(case, program.output), "shape": list(program.output_shape)},
         "regions": [_place(case, region) for region in program.regions],
         "memory": asdict(case.timing),
+        "memory_is_the_machines": case.timing == machine.memory,
         "expected": expected,
         "sha256": sums,
     }

@@ -15,7 +15,7 @@ from ..mapper.machine import MemoryTiming
 from ..mapper.pe import PeKind
 from ..mapper.program import Program
 from .bandwidth import spread
-from .dram_energy import dram_byte
+from .dram_energy import dram_byte, dram_time
 from .dram_part import load_dram_part
 from .energy import COMPONENTS, PRODUCTS, leakage, prices
 from .energy_table import load_energy_table
@@ -119,10 +119,14 @@ def simulate(
     table = load_energy_table({**dict(machine.energy), **(energy or {})}, node_nm=machine.node_nm)
     rows = prices(machine, table)
     timing = time_program(program, memory)
+    standby = None
     events = count_events(program, timing)
     if timing.dram is not None:
         moved = int(events.dram_read.sum() + events.dram_write.sum())
-        rows["dram"] = dram_byte(load_dram_part(memory.dram), table, timing.dram, moved)
+        part = load_dram_part(memory.dram)
+        rows["dram"] = dram_byte(part, table, timing.dram, moved)
+        clocks = -(-timing.cycles * memory.dram_cycles // memory.core_cycles)
+        standby = dram_time(part, table, timing.dram, clocks)
 
     per_cycle = _products_a_cycle(program, timing, events)
     cycles = np.diff(layer_ends(program, timing), prepend=0)
@@ -163,6 +167,7 @@ def simulate(
         energy_pj={name: float(picojoules[:, i].sum()) for i, name in enumerate(COMPONENTS)},
         energy_rows=rows,
         leakage=leakage(machine, table),
+        dram_time=standby,
         provenance=_provenance(program, memory),
         timeline=_timeline(timing),
         bandwidth=_bandwidth(timing, events),

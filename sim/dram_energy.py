@@ -10,7 +10,7 @@ from .dram import DramRun
 from .dram_part import DramPart
 from .energy_table import EnergyRow, EnergyTable
 
-__all__ = ["DramEnergy", "dram_byte", "dram_energy", "dram_prices"]
+__all__ = ["DramEnergy", "dram_byte", "dram_energy", "dram_prices", "dram_time"]
 
 _RULE = "Micron TN-41-01"
 
@@ -131,5 +131,35 @@ def dram_byte(part: DramPart, table: EnergyTable, counts: Mapping[str, int], mov
         per="byte",
         status="assumed" if any(row.status == "assumed" for row in rows.values()) else "derived",
         source=f"mean of this run: ({shown}) / {moved_bytes} bytes; {counts['hits']} accesses hit their row; "
-        f"{counts['refresh']} refreshes and standby, which are paid for time, are left out",
+        f"{counts['refresh']} refreshes and standby, which are paid for time, stand apart",
+    )
+
+
+def dram_time(part: DramPart, table: EnergyTable, counts: Mapping[str, int], cycles: int) -> EnergyRow | None:
+    """What a part's refreshes and standby cost over a run: paid for time, kept apart from events.
+
+    None for a part that is priced by the bit: it has no currents, or a price of its own in the table.
+
+    Args:
+        part: the part.
+        table: with rows of parts.
+        counts: of the run, by dram_kernel.COUNTS.
+        cycles: of the part's clock that the run took.
+    """
+    rows = dram_prices(part, table)
+    if f"dram_{part.name}" in table.rows or "access" in rows:
+        return None
+    shares = {
+        "refresh": counts["refresh"],
+        "open": counts["open_cycles"],
+        "closed": max(0, cycles * part.ranks - counts["open_cycles"]),
+    }
+    return EnergyRow(
+        item="dram_time",
+        node_nm=None,
+        value_pj=sum(count * rows[name].value_pj for name, count in shares.items()),
+        per="run",
+        status="assumed" if any(rows[name].status == "assumed" for name in shares) else "derived",
+        source=f"{part.name}: {shares['refresh']} refreshes, {shares['open']} cycles of a rank with an open "
+        f"row, {shares['closed']} without, of {part.ranks} ranks over {cycles} cycles of its clock ({_RULE})",
     )

@@ -132,7 +132,7 @@ def _at_node(rows: list[EnergyRow], node_nm: int) -> EnergyRow | None:
                 low,
                 node_nm=node_nm,
                 value_pj=_power_law(node_nm, (below, low.value_pj), (above, high.value_pj)),
-                status="derived",
+                status="assumed" if "assumed" in (low.status, high.status) else "derived",
                 source=f"power law between {below} nm ({low.source}) and {above} nm ({high.source})",
             )
     return None

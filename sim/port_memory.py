@@ -11,7 +11,7 @@ import numpy as np
 
 from ..mapper.machine import CROSSING_CYCLES, PROGRAM_BASE, Machine, MemoryTiming
 from .dram import Channel, mapping_table, new_channel
-from .dram_kernel import COUNTS
+from .dram_kernel import COUNTS, finish
 from .dram_part import load_dram_part
 from .port_kernel import PORT, read_ready, write_burst
 
@@ -53,8 +53,12 @@ def port_channel(machine: Machine, memory: MemoryTiming, *, base: int = PROGRAM_
     return (port, *channel.arrays, np.zeros(2, np.int64), mapping_table(part))
 
 
-def commands_given(channel: Any) -> dict[str, int]:
-    """What a channel has counted by now, by the names of COUNTS."""
+def commands_given(channel: Any, cycle: int) -> dict[str, int]:
+    """What a channel has counted up to a core cycle, by the names of COUNTS."""
+    port = dict(zip(PORT, channel[0].tolist(), strict=True))
+    if port["first"] >= 0:
+        end = -(-(cycle - port["first"]) * port["dram_cycles"] // port["core_cycles"])
+        finish(channel[1 + _ARRAYS.index("ranks")], channel[1 + _ARRAYS.index("counts")], end)
     return dict(zip(COUNTS, channel[1 + _ARRAYS.index("counts")].tolist(), strict=True))
 
 

@@ -80,6 +80,8 @@ class Result:
     leakage: EnergyRow
     """What the memories' bits leak in a cycle; paid for time, no part of the event energy."""
     provenance: Mapping[str, Any]
+    dram_time: EnergyRow | None = None
+    """What a DRAM part's refreshes and standby cost over the run, apart from event energy."""
     timeline: Mapping[str, NDArray[np.int64]] = field(default_factory=dict, compare=False)
     """For units load, exec, store: (commands, 3) of command number, first and last cycle."""
     bandwidth: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, compare=False)
@@ -140,6 +142,9 @@ class Result:
             "leakage": dataclasses.asdict(self.leakage),
             "provenance": dict(self.provenance),
         }
+        if self.dram_time is not None:
+            values["dram_time"] = dataclasses.asdict(self.dram_time)
+            values["total"]["dram_time_pj"] = self.dram_time.value_pj
         if timeline:
             values["timeline"] = {unit: spans.tolist() for unit, spans in self.timeline.items()}
         return values
@@ -183,6 +188,7 @@ class Result:
                 },
                 leakage=EnergyRow(**values["leakage"]),
                 provenance=values["provenance"],
+                dram_time=EnergyRow(**values["dram_time"]) if "dram_time" in values else None,
                 timeline={
                     unit: np.array(spans, np.int64).reshape(-1, 3)
                     for unit, spans in values.get("timeline", {}).items()

@@ -291,6 +291,6 @@ def time_program(program: Program, memory: MemoryTiming, *, compiled: bool = Tru
         array_idle_from=int(totals[2]),
         fields=fields,
         stalls=stalls,
-        dram=commands_given(channel) if memory.dram else None,
+        dram=commands_given(channel, int(totals[1])) if memory.dram else None,
         **{name: np.ascontiguousarray(times[:, i]) for i, name in enumerate(TIMES)},
     )

@@ -210,6 +210,23 @@ def test_sparse_layers_of_nests_are_counted_by_their_own_tiles(capsys: pytest.Ca
     assert "payload" not in layers["conv1"]
 
 
+@pytest.mark.parametrize(
+    ("machine", "why"),
+    [
+        ("nvdla-like", "inputs lie in convolution_buffer, outputs in accumulators, and nothing moves values"),
+        ("systolic", "inputs and outputs have parts of their own in cells, buffers: no value changes over"),
+        ("eie-like", "inputs lie in activations, outputs in sums, and nothing moves values"),
+        ("finn-mvu", "inputs lie in block_ram, outputs in sums, and nothing moves values"),
+    ],
+)
+def test_a_plan_says_why_nothing_stays_on_chip(
+    capsys: pytest.CaptureFixture[str], machine: str, why: str
+) -> None:
+    code, out, _ = run(capsys, "map", "zoo:tfc", "--machine", machine, "--plan")
+    assert code == 0
+    assert f"No tensor can stay on chip: {why}" in " ".join(out.split())
+
+
 def modelled(**changes: Any) -> dict[str, Any]:
     layer = {
         "name": "conv", "macs": 100, "cycles": 50, "stall_cycles": {"memory": 10}, "products": 100.0,

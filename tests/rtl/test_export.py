@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bitwright.mapper.lower import map_network
-from bitwright.mapper.machine import MemoryTiming, load_machine
+from bitwright.mapper.machine import MemoryTiming, load_machine, override_machine
 from bitwright.mapper.program import Program
 from bitwright.models.reference import run_reference
 from bitwright.models.zoo import random_network
@@ -44,6 +44,20 @@ def export(case: dict[str, Any], folder: Path, cycles: int = 7, **changes: Any) 
         "memory": MEMORY,
     }
     return export_rtl(case["program"], case["x"], **(arguments | changes))
+
+
+def test_a_memory_that_is_not_the_machines_is_told_in_the_folder(
+    case: dict[str, Any], tmp_path: Path
+) -> None:
+    machine = override_machine(load_machine("core-small"), ["memory.dram=DDR4-2400"])
+    program = map_network(random_network(2), machine)
+    export({**case, "program": program}, tmp_path / "dram")
+    export(case, tmp_path / "plain", memory=None)
+    told = [(tmp_path / name / "README.md").read_text() for name in ("dram", "plain")]
+    manifests = [json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("dram", "plain")]
+    assert "The machine's memory is a DDR4-2400. The bench here is a plain memory" in told[0]
+    assert "DDR4-2400" not in told[1]
+    assert [manifest["memory_is_the_machines"] for manifest in manifests] == [False, True]
 
 
 def test_the_folder_holds_every_file_that_its_manifest_and_makefile_name(

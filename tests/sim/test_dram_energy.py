@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from bitwright.sim.dram import run_trace
-from bitwright.sim.dram_energy import dram_energy, dram_prices
+from bitwright.sim.dram_energy import dram_energy, dram_prices, dram_time
 from bitwright.sim.dram_part import load_dram_part
 from bitwright.sim.energy_table import load_energy_table
 
@@ -18,6 +18,16 @@ def test_commands_cost_what_their_currents_do_above_standby() -> None:
     charges = {"activate": 433, "read": 368, "write": 320, "refresh": 86940, "open": 43, "closed": 34}
     assert found == pytest.approx({name: charge * unit for name, charge in charges.items()})
     assert {row.status for row in rows.values()} == {"derived"}
+
+
+def test_the_time_of_a_core_run_is_refreshes_and_standby_apart_from_its_events() -> None:
+    # Two ranks over 1000 cycles, 300 of them with an open row; three refreshes.
+    part, table = load_dram_part("DDR4-2400"), load_energy_table()
+    row = dram_time(part, table, {"refresh": 3, "open_cycles": 300}, 1000)
+    assert row is not None
+    assert row.value_pj == pytest.approx((3 * 86940 + 300 * 43 + 1700 * 34) * 1.2 * 0.83 * 8)
+    assert (row.per, row.status) == ("run", "derived")
+    assert dram_time(load_dram_part("HBM2"), table, {"refresh": 3, "open_cycles": 300}, 1000) is None
 
 
 def test_a_row_miss_costs_an_activate_more_than_a_hit() -> None:
