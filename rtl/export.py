@@ -133,7 +133,7 @@ def _memory_words(case: RtlCase) -> str:
     return (
         f"\nThe machine's memory is a {part}. The bench here is a plain memory with the latencies of "
         "`case.txt`, since a DRAM part's answers need the package that wrote this folder: expected cycles "
-        "are those of the plain memory and differ from `bitwright simulate`'s. Output and bytes are the same.\n"
+        "are those of the plain memory and differ from `simulate`'s. Output and bytes are the same.\n"
     )
 
 
