@@ -28,6 +28,8 @@ CERTIFIED_LEVELS = 4
 
 _ROOM = 1 << 12
 """Candidates that are looked at together."""
+_TOGETHER = 64
+"""Tiles of level 1 that are gone below before the time is looked at."""
 _TIES = 1 << 21
 """Candidates that are looked at for less energy once the least cycles are certain."""
 _CELLS = 1 << 25
@@ -209,6 +211,9 @@ class _Search:
         orders = loop_orders(self.windows)
         self.classes = np.array([[DIMS.index(d) for d in order] for _, order in orders], np.int64)
         self.of_class = [np.array([i for i, (x, _) in enumerate(orders) if x == k]) for k in range(3)]
+        self.orders_of = np.full((3, max(map(len, self.of_class))), -1, np.int64)
+        for k, row in enumerate(self.of_class):
+            self.orders_of[k, : len(row)] = row
         self.per_class = np.array([len(row) for row in self.of_class])
         self.at_level = [
             np.array([axis.below == level.name for axis in machine.axes], np.int64)
@@ -609,6 +614,10 @@ class _Search:
             order = np.lexsort((bounds[:, 0], bounds[:, 1]))
         else:
             order = np.argsort(key, kind="stable")
+            if c == 1:
+                order = self._settle_last(
+                    order, picked, high, key, bounds, costs, fulls, tiles, counts, orders
+                )
         for i in order:
             if kernel.prune(bounds[i, 0], bounds[i, 1], self.best):
                 continue
@@ -623,6 +632,42 @@ class _Search:
                 c - 1, below, unrolled, loops, float(costs[i]), float(bounds[i, 1]), times[i],
                 float(key[i]), fulls[i],
             )  # fmt: skip
+
+    def _settle_last(
+        self, turn: Array, picked: Array, high: float, key: Array, bounds: Array, costs: Array,
+        fulls: Array, tiles: Array, counts: Array, orders: Array,
+    ) -> Array:  # fmt: skip
+        """Candidates of level 1 that are still to be gone below; all others are done, many at a call."""
+        a = self.a
+        steps = self.steps[1]
+        soonest = float(steps.min())
+        ranks, out, looked = np.empty(_ROOM), np.empty((_ROOM, 3), np.int64), np.zeros(1, np.int64)
+        others = self.options[0].max(axis=0)
+        while len(turn) and self.best[5] and not self.first:
+            self._clock()
+            part = turn[:_TOGETHER]
+            part = part[[not kernel.prune(*bounds[i], self.best) for i in part]]
+            if not len(part):
+                return turn[:0]
+            if self.n == 3 and self.objective == "energy":
+                self.open = max(self.open, min(float(key[part[0]]), high))
+            limit = max(self._limit(costs[i], max(bounds[i, 1], soonest), math.inf) for i in part)
+            pairs, bases = self.ready[0].below(float(limit))
+            done = kernel.finish_below(
+                part, picked, bounds, costs, fulls, self.details[2], self.at_level[2],
+                pairs, bases, self.cells[0], self.coords, self.sizes, self.options[1], steps, self.shared[1],
+                self.extra[1], self.wide[0], self.coef[0], self.inner[0], self.whole, others,
+                self.details[1], self.at_level[1], self.classes, self.orders_of, self.options[0],
+                self.details[0], self.at_level[0], tiles.copy(), counts.copy(), orders.copy(), a.keep,
+                a.axis_level, a.multicast, a.sliding, a.shape, a.shares, a.prices, a.ports, a.pe, a.drains,
+                self.best, *self.best_nest, ranks, out, looked,
+            )  # fmt: skip
+            self.partial += int(looked[0])
+            looked[0] = 0
+            if done < len(part):
+                return np.concatenate([part[done:], turn[_TOGETHER:]])
+            turn = turn[_TOGETHER:]
+        return turn
 
     def _finish(self, rank: Array, picked: Array, tiles: Array, counts: Array, orders: Array) -> None:
         """Nothing; evaluates the nests that the candidates complete."""

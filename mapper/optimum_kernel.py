@@ -12,7 +12,7 @@ from .access_kernel import MOVES, count_all, count_operand, fill_extents, new_wo
 from .cost_kernel import PLACE, cost_of
 from .lattice_kernel import FAR, NEAR, STATES, first_share, move_least, visits_least
 
-__all__ = ["BEST", "bound_candidates", "finish_candidates", "prune", "settle_candidates"]
+__all__ = ["BEST", "bound_candidates", "finish_below", "finish_candidates", "prune", "settle_candidates"]
 
 _W, _I, _O = range(3)
 _K = 2
@@ -372,3 +372,68 @@ def finish_candidates(
                 best_counts[:] = counts
                 best_orders[:] = orders
     return int(picked.shape[0])
+
+
+@njit
+def finish_below(
+    turn: Any, settled: Any, bounds: Any, costs: Any, fulls: Any, unrolled: Any, unrolled_axes: Any,
+    pairs: Any, bases: Any, cells: Any, coords: Any, sizes: Any, options: Any, steps: Any, shared: Any,
+    extra: Any, wide: Any, coef: Any, inner: Any, whole: Any, others: Any, details: Any, boundary: Any,
+    classes: Any, of_class: Any, lanes: Any, lane_details: Any, lane_axes: Any, tiles: Any, counts: Any,
+    orders: Any, keep: Any, axis_level: Any, multicast: Any, sliding: Any, shape: Any, shares: bool,
+    prices: Any, ports: Any, pe: Any, drains: bool, best: Any, best_tiles: Any, best_counts: Any,
+    best_orders: Any, ranks: Any, out: Any, looked: Any,
+) -> int:  # fmt: skip
+    """How many of `turn` were gone below: the tiles of level 0 by their bounds, then each whole nest.
+
+    It stops before one that has more candidates than `ranks` has room for.
+
+    Args:
+        turn: numbers of settled candidates of level 1, in the order in which to take them.
+        settled, bounds, costs, fulls: as `settle_candidates` takes and fills them.
+        unrolled, unrolled_axes: its `details` and `boundary`.
+        pairs, bases, cells, coords, sizes, options, steps, shared, extra, wide, coef, inner, whole, others:
+            as `bound_candidates` takes them, of level 0.
+        details, boundary, classes, lanes, lane_details, lane_axes, best_tiles, best_counts, best_orders: as
+            `finish_candidates` takes them.
+        of_class: by operand that stays, its orders, -1 after the last.
+        tiles, counts, orders: the nest so far, levels above 1 filled; scratch below.
+        ranks, out: scratch.
+        looked: raised by the candidates of level 0, shape (1,).
+    """
+    axes = counts.shape[0]
+    picked = np.empty((of_class.shape[1] * out.shape[0], 3), np.int64)
+    for t in range(turn.shape[0]):
+        i = turn[t]
+        if prune(bounds[i, 0], bounds[i, 1], best):
+            continue
+        for d in range(8):
+            tiles[1, d] = sizes[d, coords[settled[i, 1], d]]
+            orders[2, d] = classes[settled[i, 2], d]
+        for a in range(axes):
+            if unrolled_axes[a]:
+                counts[a, :] = unrolled[settled[i, 0], a]
+        found = bound_candidates(
+            pairs, bases, cells, coords, sizes, shape, options, steps, shared, extra, wide, coef, keep[0],
+            sliding[0] > 0, inner, whole, tiles[1], fulls[i], others, pe[0], costs[i], bounds[i, 1], best,
+            -np.inf, np.inf, ranks, out,
+        )  # fmt: skip
+        if found > ranks.shape[0]:
+            return t
+        looked[0] += found
+        by_rank = np.argsort(ranks[:found], kind="mergesort")
+        rank = np.empty(of_class.shape[1] * found)
+        many = 0
+        for j in by_rank:
+            for k in range(of_class.shape[1]):
+                order = of_class[out[j, 2], k]
+                if order >= 0:
+                    picked[many, 0], picked[many, 1], picked[many, 2] = out[j, 0], out[j, 1], order
+                    rank[many] = ranks[j]
+                    many += 1
+        finish_candidates(
+            rank[:many], picked[:many], coords, sizes, details, boundary, classes, lanes, lane_details,
+            lane_axes, tiles, counts, orders, keep, axis_level, multicast, sliding, shape, shares, prices,
+            ports, pe, drains, best, best_tiles, best_counts, best_orders,
+        )  # fmt: skip
+    return int(turn.shape[0])
