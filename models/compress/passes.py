@@ -35,11 +35,21 @@ PASSES: Mapping[str, str] = types.MappingProxyType(
         "ternary.trained": "trained_ternary:TrainedTernaryPass",
         "train.fixed-point": "fixed_point_training:FixedPointTrainingPass",
         "train": "training_passes:Train",
+        "merge.neurons": "neuron_merging:MergeNeurons",
         "prune.correlation": "correlation_pruning:PruneByCorrelation",
+        "prune.groups": "group_pruning:PruneByGroups",
+        "prune.inbound": "activation_variance:PruneInbound",
+        "prune.lasso": "channel_passes:PruneByLasso",
+        "prune.lattice": "lattice:PruneToLattice",
         "prune.magnitude": "element_pruning:PruneByMagnitude",
         "prune.obd": "element_pruning:PruneByDamage",
         "prune.obs": "surgeon_passes:PruneBySurgeon",
+        "prune.reuse": "channel_passes:PruneByReuse",
         "prune.surgery": "dynamic_surgery:DynamicSurgery",
+        "prune.thinet": "channel_passes:PruneByThinet",
+        "shrink": "shrinking:Shrink",
+        "train.group-damage": "group_lasso:GroupDamage",
+        "train.group-lasso": "group_lasso:GroupLasso",
     }
 )
 """By name in a recipe: module and class, imported when they are used."""

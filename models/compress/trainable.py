@@ -104,6 +104,10 @@ class TrainableGraph(nn.Module):
         bias = self.layer(name).bias
         return None if bias is None else self._parameters_by_name[bias]
 
+    def parameter(self, constant: str) -> nn.Parameter:
+        """What is trained in place of a constant of the graph: weights, a bias, a norm's gain or shift."""
+        return self._parameters_by_name[constant]
+
     def set_transform(self, name: str, transform: nn.Module | None) -> None:
         """Nothing; from here on the layer computes with `transform(weight)`; None takes it away."""
         key = _key(self.layer(name).name)

@@ -16,7 +16,16 @@ from torch.nn import functional
 from .datasets import Dataset
 from .trainable import TrainableGraph
 
-__all__ = ["DivergedError", "Hooks", "TrainingOptions", "accuracy", "fit", "logits", "reproducible"]
+__all__ = [
+    "DivergedError",
+    "Hooks",
+    "TrainingOptions",
+    "accuracy",
+    "fit",
+    "logits",
+    "rate_factor",
+    "reproducible",
+]
 
 _SHIFT = 4
 
@@ -134,7 +143,7 @@ def fit(
                     continue
                 model.train(not options.freeze_norms)
                 for group in optimizer.param_groups:
-                    group["lr"] = options.rate * _factor(options, step, steps)
+                    group["lr"] = options.rate * rate_factor(options, step, steps)
                 hooks.before_step(step)
                 x, y = _batch(data, chosen, model, generator)
                 optimizer.zero_grad()
@@ -167,7 +176,8 @@ def _optimizer(parameters: list[nn.Parameter], options: TrainingOptions) -> torc
     return torch.optim.Adam(parameters, lr=options.rate, weight_decay=options.weight_decay, foreach=True)
 
 
-def _factor(options: TrainingOptions, step: int, steps: int) -> float:
+def rate_factor(options: TrainingOptions, step: int, steps: int) -> float:
+    """What the rate of a step is multiplied with by the schedule."""
     if options.schedule == "constant":
         return 1.0
     return 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * step / max(1, steps)))
