@@ -1,0 +1,142 @@
+"""Product codes: scikit-learn's clusters, Gong's formula in bytes, responses by least squares."""
+
+import warnings
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from bitwright.models.compress.product_quantization import (
+    decode_product,
+    encode_product,
+    lloyd,
+    product_bits,
+    product_quantize,
+)
+from bitwright.models.compress.response_codebook import correct_responses, response_error
+from sklearn.cluster import KMeans
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_k_means_of_vectors_ends_where_scikit_learns_does(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    points = rng.normal(0, 1, (400, 4))
+    start = points[rng.choice(400, 12, replace=False)]
+    start[0] = 50.0  # empty at first
+    table, own = lloyd(points, start)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = KMeans(12, init=start, n_init=1, max_iter=300, tol=0, algorithm="lloyd").fit(points)
+    assert ((points - table[own]) ** 2).sum() == pytest.approx(theirs.inertia_, rel=1e-6)
+
+
+def test_payloads_have_gongs_bits() -> None:
+    rng = np.random.default_rng(0)
+    weights = rng.normal(0, 1, (64, 48))
+    code = product_quantize(weights, length=4, values=16)
+    payload = encode_product(code)
+    # 12 segments: 64 indices of 4 bits and 16 sub-vectors of 4 floats each
+    assert len(payload) * 8 == product_bits(64, 48, length=4, values=16) == 12 * (64 * 4 + 16 * 4 * 32)
+    # 32mn / (32kn + log2(k)·m·s), Gong et al. 2014, section 3.3
+    assert 32 * 64 * 48 / (len(payload) * 8) == pytest.approx(
+        32 * 64 * 48 / (32 * 16 * 48 + np.log2(16) * 64 * 12)
+    )
+    # the codebooks apart: 32 over log2(k) / length
+    indices = len(payload) - code.centroids.nbytes
+    assert 32 * 64 * 48 / (indices * 8) == 32 / (np.log2(16) / 4)
+    back = decode_product(payload, weights.shape, length=4, values=16)
+    assert np.array_equal(back.weights(), code.weights())
+
+
+@pytest.mark.parametrize("size", [(10, 7, 3, 3), (9, 11)])
+def test_ragged_segments_and_stages_come_back(size: tuple[int, ...]) -> None:
+    weights = np.random.default_rng(1).normal(0, 1, size)
+    code = product_quantize(weights, length=4, values=5, stages=2)
+    payload = encode_product(code)
+    columns = weights[0].size
+    assert len(payload) == -(-product_bits(len(weights), columns, length=4, values=5, stages=2) // 8)
+    again = decode_product(payload, size, length=4, values=5, stages=2)
+    assert np.array_equal(again.weights(), code.weights()) and code.weights().shape == size
+    for cut in (payload[:-1], payload[:10], payload + b"\0"):
+        with pytest.raises(ValueError, match=r"cut|follow"):
+            decode_product(cut, size, length=4, values=5, stages=2)
+
+
+def test_each_stage_and_each_value_more_lowers_the_error() -> None:
+    weights = np.random.default_rng(2).normal(0, 1, (60, 32))
+
+    def error(**given: int) -> float:
+        return float(((product_quantize(weights, length=4, **given).weights() - weights) ** 2).mean())
+
+    by_stage = [error(values=8, stages=n) for n in (1, 2, 3)]
+    by_values = [error(values=n) for n in (4, 16, 60)]
+    assert by_stage == sorted(by_stage, reverse=True)
+    assert by_values == sorted(by_values, reverse=True) and by_values[-1] < 1e-12
+
+
+def test_one_segment_of_all_columns_is_k_means_of_rows() -> None:
+    rng = np.random.default_rng(3)
+    weights = np.repeat(rng.normal(0, 1, (3, 5)), 4, axis=0)
+    code = product_quantize(weights, length=5, values=3, seed=2)
+    # three distinct rows, four times each: from a start with one of each, nothing is lost
+    if len(np.unique(code.indices)) == 3:
+        assert np.allclose(code.weights(), weights)
+    assert code.indices.shape == (1, 1, 12)
+
+
+def test_a_codebook_for_given_indices_is_the_least_squares_fit_of_responses() -> None:
+    rng = np.random.default_rng(4)
+    weights, inputs = rng.normal(0, 1, (12, 4)), rng.normal(0, 1, (90, 4))
+    code = product_quantize(weights, length=4, values=12, seed=0)
+    seen = inputs @ rng.normal(0, 0.3, (4, 4)) + inputs
+    # as many sub-vectors as rows: each row is fitted for itself, which numpy's lstsq does too
+    best = np.linalg.lstsq(seen, inputs @ weights.T, rcond=None)[0].T
+    found = correct_responses(weights, code, inputs, seen, rounds=1)
+    used = np.unique(code.indices).size == 12
+    assert used and np.allclose(found.weights(), best, atol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_responses_get_nearer_with_every_round_and_than_weights_alone_give(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    weights = rng.normal(0, 1, (40, 22))
+    inputs = rng.normal(0, 1, (200, 22)) @ rng.normal(0, 0.4, (22, 22))  # correlated
+    seen = inputs + rng.normal(0, 0.2, inputs.shape)
+    code = product_quantize(weights, length=4, values=8, seed=seed)
+    errors = [response_error(weights, code, inputs, seen)]
+    for rounds in (1, 2, 6):
+        better = correct_responses(weights, code, inputs, seen, rounds=rounds)
+        errors.append(response_error(weights, better, inputs, seen))
+    assert all(b <= a * (1 + 1e-5) for a, b in pairwise(errors))
+    assert errors[-1] < 0.9 * errors[0]
+
+
+def test_correcting_layer_by_layer_brings_a_networks_output_nearer() -> None:
+    rng = np.random.default_rng(9)
+    first, second = rng.normal(0, 1, (32, 16)), rng.normal(0, 1, (10, 32))
+    train, test = (np.maximum(rng.normal(0, 1, (n, 16)) @ rng.normal(0, 1, (16, 16)), 0) for n in (400, 200))
+
+    def hidden(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+        return np.maximum(x @ w.T, 0)
+
+    plain = [product_quantize(w, length=4, values=6, seed=1) for w in (first, second)]
+    one = correct_responses(first, plain[0], train)
+    two = correct_responses(second, plain[1], hidden(train, first), hidden(train, one.weights()))
+    wanted = hidden(test, first) @ second.T
+    missed = [
+        float(((hidden(test, a.weights()) @ b.weights().T - wanted) ** 2).mean())
+        for a, b in (plain, (one, two))
+    ]
+    assert missed[1] < 0.8 * missed[0]
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    weights = np.ones((4, 6))
+    with pytest.raises(ValueError, match=r"1 to 4 sub-vectors .the output channels. of 1 to 6 columns"):
+        product_quantize(weights, length=3, values=5)
+    code = product_quantize(weights, length=3, values=2, stages=2)
+    with pytest.raises(ValueError, match="codes of 1 stage, not 2"):
+        correct_responses(weights, code, np.ones((3, 6)))
+    with pytest.raises(ValueError, match=r"inputs must have the shape \(samples, 6\)"):
+        correct_responses(weights, product_quantize(weights, length=3, values=2), np.ones((3, 5)))
+    with pytest.raises(ValueError, match="rows of one length"):
+        lloyd(np.ones((3, 2)), np.ones((2, 3)))
