@@ -105,6 +105,15 @@ class Builder:
             operands.append(self._filled(f"{name}.bias", (features,), 0.0))
         return self._add("Gemm", name, operands, {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 1})
 
+    def again(self, name: str, x: str, step: str) -> str:
+        """The linear layer `name` once more, as `step`, with the same weights: another time step."""
+        first = next(node for node in self._nodes if node.name == name)
+        return self._add("Gemm", step, [x, *first.inputs[1:]], dict(first.attributes))
+
+    def set_weight(self, name: str, values: NDArray[np.float32]) -> None:
+        """Nothing; gives a layer other weights than drawn ones."""
+        self._constant(f"{name}.weight", values)
+
     def norm(self, name: str, x: str, *, epsilon: float = 1e-5) -> str:
         """Batch normalisation: γ and β are parameters, the running statistics are not."""
         count = (self.shape(x)[1],)
@@ -184,6 +193,13 @@ class Builder:
         """A square average pool; padding counts as zeros only where `count_padding`."""
         attributes = self._windows(x, kernel, stride, pad, ceil) | {"count_include_pad": int(count_padding)}
         return self._add("AveragePool", name or self._number("pool"), [x], attributes)
+
+    def frame(self, x: str, number: int) -> str:
+        """Row `number` of a picture, as a row of its own."""
+        name = f"frame{number}"
+        limits = (("start", number), ("end", number + 1), ("axis", 2))
+        operands = [x, *(self._constant(f"{name}.{word}", np.array([n], np.int64)) for word, n in limits)]
+        return self.flatten(self._add("Slice", name, operands))
 
     def global_average_pool(self, x: str, *, name: str | None = None) -> str:
         """Each channel's mean, (1, C, 1, 1)."""

@@ -53,11 +53,11 @@ def elimination_order(
     for step in range(count):
         diagonal = np.where(open_, left.diagonal(), 1.0)
         loss = np.where(open_, current**2 / (2.0 * diagonal), np.inf)
-        q = int(loss.argmin())
-        order[step], costs[step] = q, loss[q]
-        current -= current[q] / left[q, q] * left[:, q]
-        left -= np.outer(left[:, q], left[q] / left[q, q])
-        open_[q] = False
+        least = int(loss.argmin())
+        order[step], costs[step] = least, loss[least]
+        current -= current[least] / left[least, least] * left[:, least]
+        left -= np.outer(left[:, least], left[least] / left[least, least])
+        open_[least] = False
     return order, costs
 
 

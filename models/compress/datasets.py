@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data import DIGITS_SCALE, DIGITS_ZERO_POINT, load_digits_split
+from .speech import log_mel
 
 __all__ = ["DataOptions", "Dataset", "load_dataset"]
 
@@ -56,6 +57,8 @@ class DataOptions:
     validation: int = 0
     """Taken from the end of the shuffled training part; 0: the training part itself validates."""
     test: int | None = None
+    features: str = "none"
+    """none, or log-mel: spoken words become pictures of 20 frames by 16 bands, see `speech`."""
     augment: str = "none"
     """none, or crop-flip: shifted by up to 4 pixels and mirrored at random (He et al. 2016)."""
 
@@ -72,6 +75,8 @@ class DataOptions:
                 raise ValueError(f"data.{key} must be at least 1, not {value}")
         if self.validation < 0:
             raise ValueError(f"data.validation must be 0 or more, not {self.validation}")
+        if self.features not in ("none", "log-mel"):
+            raise ValueError(f"data.features must be none or log-mel, not {self.features!r}")
         if self.augment not in ("none", "crop-flip"):
             raise ValueError(f"data.augment must be none or crop-flip, not {self.augment!r}")
 
@@ -169,6 +174,10 @@ _Parts = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
 
 def _split(name: str, parts: _Parts, options: DataOptions, seed: int) -> Dataset:
     train_x, train_y, test_x, test_y = parts
+    if options.features == "log-mel":
+        if train_x.ndim != 3:
+            raise ValueError(f"data {name}: data.features log-mel is for recordings, not for pictures")
+        train_x, test_x = log_mel(train_x), log_mel(test_x)
     order = np.random.default_rng([seed, 5]).permutation(len(train_x))
     available = len(train_x) - options.validation
     wanted = available if options.train is None else options.train

@@ -203,16 +203,20 @@ def _key(name: str) -> str:
 
 
 def _weighted_layers(graph: Graph) -> Iterator[WeightedLayer]:
-    counts: dict[str, int] = {}
+    readers: dict[str, set[str]] = {}
     for node in graph.nodes:
         for name in node.inputs:
-            counts[name] = counts.get(name, 0) + 1
+            readers.setdefault(name, set()).add(node.op)
+    taken: set[str] = set()
     for node in graph.nodes:
         if node.op not in ("Conv", "Gemm") or len(node.inputs) < 2:
             continue
         weight = graph.constants.get(node.inputs[1])
-        if weight is None or weight.dtype.kind != "f" or counts[node.inputs[1]] > 1:
+        if weight is None or weight.dtype.kind != "f" or readers[node.inputs[1]] != {node.op}:
             continue
+        if node.inputs[1] in taken:  # another time step of a recurrent layer, which is called as its first
+            continue
+        taken.add(node.inputs[1])
         if node.op == "Gemm" and not integer(node, "transB", 0):
             continue
         bias = node.inputs[2] if len(node.inputs) > 2 and node.inputs[2] in graph.constants else None
@@ -324,6 +328,18 @@ def _pad(node: Node, x: _Operands, training: bool) -> Tensor:
     return functional.pad(x[0], flat, value=fill)
 
 
+def _slice(node: Node, x: _Operands, training: bool) -> Tensor:
+    starts, ends = ([int(n) for n in x[i]] for i in (1, 2))
+    axes = [int(n) for n in x[3]] if len(x) > 3 and x[3] is not None else list(range(len(starts)))
+    steps = [int(n) for n in x[4]] if len(x) > 4 and x[4] is not None else [1] * len(starts)
+    part: Tensor = x[0]
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        if step < 1 or axis % part.dim() == 0:
+            raise ValueError(f"layer {node.name}: a Slice must go forward, within a picture, to be trained")
+        part = part[(slice(None),) * (axis % part.dim()) + (slice(start, end, step),)]
+    return part
+
+
 def _dropout(node: Node, x: _Operands, training: bool) -> Tensor:
     ratio = float(x[1]) if len(x) > 1 and x[1] is not None else 0.5
     return functional.dropout(x[0], ratio, training)
@@ -390,6 +406,7 @@ _OPERATORS: Mapping[str, Callable[[Node, _Operands, bool], Tensor]] = {
     "ReduceMean": _reduce_mean,
     "Relu": lambda node, x, training: functional.relu(x[0]),
     "Reshape": _reshape,
+    "Slice": _slice,
     "Sigmoid": lambda node, x, training: torch.sigmoid(x[0]),
     "Softmax": lambda node, x, training: torch.softmax(x[0], integer(node, "axis", -1)),
     "Sub": lambda node, x, training: x[0] - x[1],

@@ -25,9 +25,13 @@ def macs_of(graph: Graph, node: Node) -> int:
 
 
 def parameters_of(graph: Graph, node: Node) -> int:
-    """What is learnt by gradient: weights, biases, slopes, γ and β."""
+    """What is learnt by gradient: weights, biases, slopes, γ and β; what several nodes share at the first."""
     learnt = {"Conv": (1, 2), "Gemm": (1, 2), "PRelu": (1,), "BatchNormalization": (1, 2)}
-    return sum(math.prod(shape_of(graph, node, i)) for i in learnt.get(node.op, ()) if i < len(node.inputs))
+    return sum(
+        math.prod(shape_of(graph, node, i))
+        for i in learnt.get(node.op, ())
+        if i < len(node.inputs) and graph.consumers(node.inputs[i])[0] is node
+    )
 
 
 def total(graph: Graph, count: Callable[[Graph, Node], int], *ops: str) -> int:
@@ -35,6 +39,7 @@ def total(graph: Graph, count: Callable[[Graph, Node], int], *ops: str) -> int:
 
 
 PARAMETERS = {
+    "elman": 48 * 16 + 48 + 48 * 48 + 48 * 10 + 10,  # each weight once for its 20 time steps
     "alexnet": 60_965_224,  # Caffe's bvlc_alexnet; ../shared/reference
     "vgg16": 138_357_544,  # torchvision, Keras; ../shared/reference
     "nin": 7_595_176,  # 7.6 M in the survey's table 1
