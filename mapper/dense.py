@@ -138,6 +138,8 @@ def _dense(
     fill: int,
 ) -> None:
     """Nothing; adds the pass of a layer whose rows may take channels in any order."""
-    rows = np.arange(shape.K) if tail.order is None else tail.order
+    count = shape.K // tail.planes
+    rows = tail.rows(np.arange(count) if tail.order is None else tail.order)
+    shape = replace(shape, K=count)
     add_pass(state, layer, shape, weights[rows], tail, source, fill, rows, (0, 1))
     state.placed[tail.out.name] = state.at_home(tail.out.name)

@@ -99,7 +99,12 @@ def explain_mapping(mapping: Mapping, machine: Machine, capacity: Capacity) -> l
         put(f"for chunk of the reduction ({len(walks)}):", "an EXEC each; accumulators go on")
         depth += 1
     run = "channel" if lane_wise else f"lane set of {array.lanes(kind)} values"
-    put(f"for fy, fx, {run} ({steps} steps):", "a weight word is held")
+    kept = mapping.kept(machine)
+    if kept is None:
+        put(f"for fy, fx, {run} ({steps} steps):", "a weight word is held")
+    else:
+        share = f"{sum(kept.counts)} of {kept.mask.size} steps of all groups"
+        put(f"for {run} in the group's step list ({share}):", "a weight word is held; zero ones are left out")
     depth += 1
     put(
         "for pixel of the accumulator tile:",
@@ -107,7 +112,12 @@ def explain_mapping(mapping: Mapping, machine: Machine, capacity: Capacity) -> l
     )
     depth -= 1
     depth -= 1
-    mode = {PostMode.REQUANTIZE: "requantise", PostMode.THRESHOLDS: "thresholds", PostMode.ADD: "add"}
+    mode = {
+        PostMode.REQUANTIZE: "requantise",
+        PostMode.THRESHOLDS: "thresholds",
+        PostMode.ADD: "add",
+        PostMode.PLANES: f"sum of {shape.planes} planes",
+    }
     pool = f", max pool {shape.pool_y} × {shape.pool_x}" if shape.pool_y * shape.pool_x > 1 else ""
     if shape.mode is PostMode.ADD:
         pool = ""

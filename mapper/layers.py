@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from ..models.numerics import Rounding, rescale
 from .isa import PostMode
 from .machine import Machine
 from .mapping import MappingError
+from .pe import PeKind
 from .shape import LayerShape
 
 __all__ = ["CoreLayer", "Post", "check_accumulators", "check_served"]
@@ -74,7 +76,17 @@ class CoreLayer:
 
 def check_served(layer: CoreLayer, machine: Machine) -> None:
     """Nothing; MappingError, with the layer's name, when no PE of the machine serves its formats."""
-    kind = layer.shape.pe
+    kind, shape = layer.shape.pe, layer.shape
+    if shape.mode is PostMode.PLANES and not machine.adds:
+        raise MappingError(
+            f"layer {shape.name}: POST of {machine.name} has no sums of planes: add {PeKind.VECTOR.key!r} to "
+            "array.pes"
+        )
+    if shape.summed > machine.row_groups:
+        raise MappingError(
+            f"layer {shape.name}: {shape.planes} planes take {shape.summed} lane sets of a pixel, "
+            f"{machine.name} has {machine.row_groups} (array.rows / post.lanes): use fewer planes or POST lanes"
+        )
     if kind in machine.array.kinds:
         return
     what = f"serves {kind.weight_format} weights on {kind.act_format} activations"
@@ -111,7 +123,10 @@ def check_accumulators(layer: CoreLayer, machine: Machine) -> None:
         way = f"raise array.acc_bits to {need}" if need <= 32 else fewer
         raise MappingError(f"layer {name}: its accumulators need {need} bits, there are {have}: {way}")
     if layer.shape.mode is PostMode.ADD:
-        _check_add(layer, low, high)
+        _check_sum(layer, low.min(), high.max(), "the sum of its operands")
+        return
+    if layer.shape.mode is PostMode.PLANES:
+        _check_sum(layer, low, high, "a sum of its planes")
         return
     bias = post.bias.astype(np.int64)
     need = _bits((low + bias) << post.left, (high + bias) << post.left)
@@ -123,21 +138,32 @@ def check_accumulators(layer: CoreLayer, machine: Machine) -> None:
         )
 
 
-def _check_add(layer: CoreLayer, low: NDArray[np.int64], high: NDArray[np.int64]) -> None:
-    """Nothing; MappingError where an operand shifted left, or the sum of both, leaves 32 bits."""
+def _check_sum(layer: CoreLayer, low: Any, high: Any, what: str) -> None:
+    """Nothing; MappingError where a term shifted left, or `what`, leaves 32 bits.
+
+    Args:
+        layer: an add, with a term an operand, or a sum of planes, with a term a row of weights.
+        low: the least accumulator of each term, or of all.
+        high: the greatest.
+        what: names the sum.
+    """
     name, post = layer.shape.name, layer.post
     assert post.multiplier is not None and post.shift is not None
-    ends = np.stack([low.min() + post.bias.astype(np.int64), high.max() + post.bias.astype(np.int64)])
-    shifted = ends << post.left
+    bias = post.bias.astype(np.int64)
+    shifted = np.stack([low + bias, high + bias]) << post.left
     if _bits(shifted, shifted) > 32:
         raise MappingError(
             f"layer {name}: an operand shifted left by {post.left} needs {_bits(shifted, shifted)} bits, "
             "there are 32: lower left_shift"
         )
-    sums = rescale(shifted, post.multiplier, post.shift, post.rounding).sum(axis=1)
+    terms = rescale(shifted, post.multiplier, post.shift, post.rounding)
+    count = layer.shape.planes if layer.shape.mode is PostMode.PLANES else bias.size
+    terms = terms.reshape(2, count, -1)
+    # Partial sums too, in the order in which POST forms them.
+    sums = np.cumsum(terms, axis=1)
     if _bits(sums, sums) > 32:
         raise MappingError(
-            f"layer {name}: the sum of its operands needs {_bits(sums, sums)} bits, there are 32: lower "
+            f"layer {name}: {what} needs {_bits(sums, sums)} bits, there are 32: lower "
             "left_shift or the multipliers"
         )
 

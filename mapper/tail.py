@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..models.layers import Add, Layer, MaxPool, Relu, Requantize, Shuffle, Thresholds
+from ..models.layers import Add, Layer, MaxPool, PlaneSum, Relu, Requantize, Shuffle, Thresholds
 from ..models.tensor import Tensor
 from .isa import PostMode
 from .layers import Post
@@ -30,6 +30,12 @@ class Tail:
     pool: tuple[int, int] = (1, 1)
     order: Index | None = None
     """The channel that each place of the result takes; None: in order."""
+    planes: int = 1
+    """Of weights, whose rescaled sums are a result's."""
+
+    def rows(self, channels: Index) -> Index:
+        """The rows of weights of these channels, plane after plane."""
+        return (np.arange(self.planes)[:, None] * (self.post.bias.size // self.planes) + channels).ravel()
 
 
 def take_tail(state: Lowering, layer: Layer, bias: NDArray[np.int32], dense: bool) -> Tail:
@@ -41,6 +47,8 @@ def take_tail(state: Lowering, layer: Layer, bias: NDArray[np.int32], dense: boo
         dense: whether rows may take channels in any order.
     """
     after = state.sole(layer.output)
+    if isinstance(after, PlaneSum):
+        return _with_relus(state, layer, _planes_tail(state, layer, after, bias, dense), dense)
     if not isinstance(after, Requantize | Thresholds):
         raise refuse(
             layer,
@@ -55,14 +63,19 @@ def take_tail(state: Lowering, layer: Layer, bias: NDArray[np.int32], dense: boo
     else:
         post = Post(bias=bias, thresholds=after.values, step=after.step, low=after.low, high=after.high)
         tail = Tail(post, out, PostMode.THRESHOLDS)
+    return _with_relus(state, layer, tail, dense)
+
+
+def _with_relus(state: Lowering, layer: Layer, tail: Tail, dense: bool) -> Tail:
+    """The tail with the Relu, MaxPool and Shuffle that run in its pass."""
     while (following := state.sole(tail.out.name)) is not None:
-        if isinstance(following, Relu) and tail.mode is PostMode.REQUANTIZE:
+        if isinstance(following, Relu) and tail.mode is not PostMode.THRESHOLDS:
             # A maximum commutes with the pool's maximum, so it may stand on either side.
             zero_point = tail.out.zero_point
             low, high = max(tail.post.low, zero_point), max(tail.post.high, zero_point)
             tail.post = replace(tail.post, low=low, high=high)
         elif isinstance(following, MaxPool) and tail.pool == (1, 1) and _fits(following):
-            if isinstance(layer, Add) or following.name in state.apart:
+            if isinstance(layer, Add) or tail.planes > 1 or following.name in state.apart:
                 break
             tail.pool = following.kernel
         elif isinstance(following, Shuffle) and dense:
@@ -72,6 +85,48 @@ def take_tail(state: Lowering, layer: Layer, bias: NDArray[np.int32], dense: boo
             break
         tail.out = state.tensor(state.fold(following).output)
     return tail
+
+
+def _planes_tail(
+    state: Lowering, layer: Layer, planes: PlaneSum, bias: NDArray[np.int32], dense: bool
+) -> Tail:
+    """What POST does for a sum of planes and the Requantize after it."""
+    if not dense:
+        raise refuse(
+            planes, f"{layer.name}, whose planes it sums, is no dense layer", "leave out groups and pools"
+        )
+    state.fold(planes)
+    after = state.sole(planes.output)
+    if not isinstance(after, Requantize):
+        raise refuse(planes, f"its sums {planes.output} must go to one Requantize alone", "put one after it")
+    if np.ptp(after.multiplier) or np.ptp(after.shift) or (after.bias is not None and after.bias.any()):
+        raise refuse(
+            after,
+            "after a sum of planes all channels must have the same multiplier and shift, and no bias",
+            "put scales and biases into the planes",
+        )
+    if after.rounding != planes.rounding:
+        raise refuse(
+            after,
+            f"its rounding {after.rounding.name} differs from that of {planes.name}, {planes.rounding.name}",
+            "round alike",
+        )
+    state.fold(after)
+    out = state.tensor(after.output)
+    state.check_format(after, f"its output {out.name}", out)
+    post = Post(
+        bias=bias,
+        multiplier=planes.multiplier,
+        shift=planes.shift,
+        left=planes.left_shift,
+        rounding=planes.rounding,
+        zero_point=out.zero_point if after.offset is None else after.offset,
+        low=after.low,
+        high=after.high,
+        sum_multiplier=int(after.multiplier[0]),
+        sum_shift=int(after.shift[0]),
+    )
+    return Tail(post, out, PostMode.PLANES, planes=planes.planes)
 
 
 def _fits(pool: MaxPool) -> bool:
@@ -126,7 +181,7 @@ def add_pass(
     shape = replace(
         shape,
         OY=shape.OY // py * py, OX=shape.OX // px * px, pool_y=py, pool_x=px,
-        mode=tail.mode, levels=levels, out_bits=bits,
+        mode=tail.mode, levels=levels, planes=tail.planes, out_bits=bits,
         result=Place(offset + start * bits // 8, state.storages[storage].pitch, step),
     )  # fmt: skip
     state.append(shape, np.ascontiguousarray(weights), post, (source,), storage, fill)

@@ -17,7 +17,7 @@ from .layer_parts import (
     windows_shape,
 )
 from .numerics import Rounding
-from .post_layers import Requantize, Thresholds
+from .post_layers import PlaneSum, Requantize, Thresholds
 
 __all__ = [
     "Add",
@@ -28,6 +28,7 @@ __all__ = [
     "Layer",
     "Linear",
     "MaxPool",
+    "PlaneSum",
     "Relu",
     "Requantize",
     "Shuffle",
@@ -282,4 +283,17 @@ def _names(where: str, inputs: object) -> tuple[str, ...]:
     return tuple(inputs)
 
 
-Layer = Conv | Linear | MaxPool | AvgPool | Requantize | Thresholds | Relu | Flatten | Add | Concat | Shuffle
+Layer = (
+    Conv
+    | Linear
+    | MaxPool
+    | AvgPool
+    | Requantize
+    | Thresholds
+    | PlaneSum
+    | Relu
+    | Flatten
+    | Add
+    | Concat
+    | Shuffle
+)

@@ -1,4 +1,4 @@
-"""The layers that make activations of accumulators: rescaling by channel, and counting thresholds."""
+"""The layers that follow accumulators: rescaling by channel, counting thresholds, summing planes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .layer_parts import OneInput, check_integer, check_multipliers, check_rounding
 from .numerics import Rounding, check_thresholds
 
-__all__ = ["Requantize", "Thresholds"]
+__all__ = ["PlaneSum", "Requantize", "Thresholds"]
 
 _INT32_MIN, _INT32_MAX = -(1 << 31), (1 << 31) - 1
 
@@ -101,3 +101,54 @@ class Thresholds(OneInput):
     def high(self) -> int:
         """The stored value from the last threshold on."""
         return self.low + self.step * int(self.values.shape[1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PlaneSum(OneInput):
+    """The sum of a layer's weight planes, each with a scale a channel: accumulators (K, …) from (planes·K, …).
+
+    acc[k] = Σⱼ rescale(in[j·K + k] · 2^left_shift, multiplier[j·K + k], shift[j·K + k]); a Requantize after
+    it, with the same multiplier and shift for all channels and no bias, brings the sum to the output's scale.
+    So weights W = Σⱼ aⱼ·Bⱼ with binary or ternary Bⱼ run as they are: sketches of binary planes, and the two
+    scales of TTQ as ternary planes sign(W) and |sign(W)| with (Wp + Wn)/2 and (Wp − Wn)/2, the second negated
+    where Wp < Wn. A shifted accumulator must fit int32, as must each sum.
+
+    Sources: Guo et al. 2017, Network Sketching; Zhu et al. 2017, Trained Ternary Quantization.
+    """
+
+    kind: ClassVar[str] = "planesum"
+    planes: int
+    """2..8."""
+    multiplier: NDArray[np.int32]
+    """Q0.31, 0..2^31 − 1, shape (planes·K,), plane after plane."""
+    shift: NDArray[np.int32]
+    """0..31, shape (planes·K,)."""
+    left_shift: int
+    """0..20: fraction bits that the sum is formed with."""
+    rounding: Rounding
+
+    def __post_init__(self) -> None:
+        where = f"layer {self.name}"
+        multiplier, shift = check_multipliers(where, self.multiplier, self.shift)
+        object.__setattr__(self, "multiplier", multiplier)
+        object.__setattr__(self, "shift", shift)
+        object.__setattr__(self, "rounding", check_rounding(where, self.rounding))
+        for name, low, high in (("planes", 2, 8), ("left_shift", 0, 20)):
+            value = check_integer(where, name, getattr(self, name))
+            object.__setattr__(self, name, value)
+            if not low <= value <= high:
+                raise ValueError(f"{where}: {name} must be from {low} to {high}, not {value}")
+        if multiplier.size % self.planes:
+            raise ValueError(
+                f"{where}: multiplier and shift must be given for {self.planes} planes of equally many "
+                f"channels, not for {multiplier.size}"
+            )
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """(K, …); ValueError, naming the layer, if the input has not a channel for each multiplier."""
+        if shape[0] != self.multiplier.size:
+            raise ValueError(
+                f"layer {self.name}: multiplier and shift must be given for the {shape[0]} channels of all "
+                f"planes, not for {self.multiplier.size}"
+            )
+        return (shape[0] // self.planes, *shape[1:])

@@ -22,6 +22,7 @@ from .layers import (
     Layer,
     Linear,
     MaxPool,
+    PlaneSum,
     Relu,
     Requantize,
     Shuffle,
@@ -117,6 +118,8 @@ def run_layer(network: Network, layer: Layer, *inputs: NDArray[Any]) -> NDArray[
         return _accumulators(layer, _pool(layer, x.astype(np.int64), source.zero_point, np.add))
     if isinstance(layer, Add):
         return _accumulators(layer, _add(network, layer, inputs))
+    if isinstance(layer, PlaneSum):
+        return _accumulators(layer, _plane_sum(layer, x))
     if isinstance(layer, Requantize):
         if layer.bias is not None:
             x = _accumulators(layer, x + _by_channel(layer.bias.astype(np.int64), x))
@@ -165,6 +168,19 @@ def _add(network: Network, layer: Add, inputs: tuple[NDArray[Any], ...]) -> NDAr
             real << layer.left_shift, layer.multiplier[place], layer.shift[place], layer.rounding
         )
     return total
+
+
+def _plane_sum(layer: PlaneSum, x: NDArray[Any]) -> NDArray[np.int64]:
+    """Sums of rescaled planes, (B, K, …) from (B, planes·K, …)."""
+    shifted = x.astype(np.int64) << layer.left_shift
+    if shifted.size and max(-int(shifted.min()) - 1, int(shifted.max())) > _INT32_MAX:
+        raise ValueError(
+            f"layer {layer.name}: an accumulator shifted left by {layer.left_shift} must fit int32, not reach "
+            f"{int(shifted.flat[np.argmax(np.abs(shifted))])}: lower left_shift"
+        )
+    scales = (_by_channel(values, x) for values in (layer.multiplier, layer.shift))
+    rescaled = rescale(shifted, *scales, layer.rounding)
+    return np.asarray(rescaled.reshape(len(x), layer.planes, -1, *x.shape[2:]).sum(axis=1))
 
 
 def _accumulators(layer: Layer, acc: NDArray[np.int64]) -> NDArray[np.int32]:

@@ -12,7 +12,7 @@ The layout, all numbers little-endian:
 | 56– | the header: UTF-8 JSON with tensors, layers and, for each array, dtype, shape and offset |
 | then | the arrays: weight payloads, scales, biases, multipliers, shifts, thresholds |
 
-Version 1 has fewer kinds of layers, 2 has no offsets, 3 dense payloads only.
+Version 1 has fewer kinds of layers, 2 has no offsets, 3 dense payloads only and no sums of planes.
 
 Only weights may be compressed, in the encodings of `payload.encoding`: those that aren't dense may have 2^28
 values in all. Beyond them, reading never takes more memory than a small multiple of the file's size.
@@ -43,6 +43,7 @@ from .layers import (
     Layer,
     Linear,
     MaxPool,
+    PlaneSum,
     Relu,
     Requantize,
     Shuffle,
@@ -68,6 +69,8 @@ _FIRST_LAYERS: dict[str, type[Any]] = {
 _LAYERS: dict[str, type[Any]] = _FIRST_LAYERS | {
     kind.kind: kind for kind in (Thresholds, AvgPool, Add, Concat, Shuffle)
 }
+"""What versions 2 and 3 know."""
+_LATEST_LAYERS: dict[str, type[Any]] = _LAYERS | {PlaneSum.kind: PlaneSum}
 _OPTIONS: dict[str, tuple[str, ...]] = {
     "conv": ("stride", "padding", "dilation", "groups", "pad_value"),
     "linear": (),
@@ -80,6 +83,7 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     "add": ("multiplier", "shift", "left_shift", "rounding"),
     "concat": (),
     "shuffle": ("groups",),
+    "planesum": ("planes", "multiplier", "shift", "left_shift", "rounding"),
 }
 _ARRAYS = ("multiplier", "shift", "bias", "values")
 _SINCE = {"pad_value": 2, "bias": 2, "offset": 3}
@@ -324,7 +328,7 @@ def _parse(header: Mapping[str, Any], data: bytes, version: int) -> Network:
 def _parse_layer(entry: Any, arrays: _ArrayReader, version: int) -> Layer:
     table = _expect(dict, entry, "a layer")
     kind = _expect(str, table["kind"], "a layer's kind")
-    known = _LAYERS if version > 1 else _FIRST_LAYERS
+    known = _LATEST_LAYERS if version > 3 else _LAYERS if version > 1 else _FIRST_LAYERS
     if kind not in known:
         raise ValueError(f"a layer's kind must be one of {', '.join(known)}, not {kind!r:.40}")
     values: dict[str, Any] = {key: _expect(str, table[key], f"a layer's {key}") for key in ("name", "output")}

@@ -15,6 +15,7 @@ from .layers import (
     Layer,
     Linear,
     MaxPool,
+    PlaneSum,
     Requantize,
     Shuffle,
     Thresholds,
@@ -39,6 +40,9 @@ def check_layer(layer: Layer, sources: list[Tensor], result: Tensor, record: Wei
     """
     if isinstance(layer, Conv | Linear | AvgPool | Add):
         shape = _check_sums(layer, sources, result, record)
+    elif isinstance(layer, PlaneSum):
+        shape = layer.output_shape(sources[0].shape)
+        _check_plane_sum(layer, sources[0], result)
     elif isinstance(layer, Requantize | Thresholds):
         shape = sources[0].shape
         _check_post(layer, sources[0], result)
@@ -94,6 +98,15 @@ def _check_sums(
             f"0, not {result.fmt.name} with {result.zero_point}"
         )
     return shape
+
+
+def _check_plane_sum(layer: PlaneSum, source: Tensor, result: Tensor) -> None:
+    for what, tensor in (("input", source), ("output", result)):
+        if tensor.fmt.name != "int32" or tensor.zero_point != 0:
+            raise ValueError(
+                f"layer {layer.name}: its {what} {tensor.name} holds accumulators: int32 with zero point 0, not "
+                f"{tensor.fmt.name} with {tensor.zero_point}"
+            )
 
 
 def _check_post(layer: Requantize | Thresholds, source: Tensor, result: Tensor) -> None:

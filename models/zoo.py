@@ -138,6 +138,7 @@ def random_network(
     weights: Sequence[str] = ("int8",),
     formats: Sequence[tuple[str, str]] = (),
     vector: bool = False,
+    planes: int = 1,
 ) -> Network:
     """A small random network for agreement tests; always valid, the same for the same arguments.
 
@@ -164,6 +165,7 @@ def random_network(
         formats: pairs of `FORMATS`, (weights, activations), of which each layer draws one, instead of
             `weights`.
         vector: whether there are blocks.
+        planes: weight planes that a layer sums at most; above 1 layers on int8 may have 2 or more.
 
     Raises:
         ValueError: a limit below 1, a format that there isn't, or both `weights` and `formats` given.
@@ -187,7 +189,7 @@ def random_network(
     network: Network | None = None
     for attempt in range(16):
         rng = np.random.default_rng([seed, attempt])
-        if formats or vector:
+        if formats or vector or planes > 1:
             pairs = [(str(w), str(a)) for w, a in formats or [(fmt, "int8") for fmt in weights]]
             network = mixed_network(
                 rng,
@@ -200,6 +202,7 @@ def random_network(
                 formats=pairs,
                 counted=bool(formats),
                 vector=vector,
+                planes=planes,
             )
         else:
             network = plain_network(

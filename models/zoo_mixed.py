@@ -7,14 +7,15 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .bounds import accumulator_range
 from .formats import Format
 from .layer_parts import window_count
-from .layers import Add, AvgPool, Concat, Conv, MaxPool, Requantize, Shuffle
+from .layers import Add, AvgPool, Concat, Conv, Linear, MaxPool, PlaneSum, Requantize, Shuffle
 from .network import Network, Tensor
 from .numerics import Rounding, quantize_multiplier
 from .stack import INT8, INT32, Stack
 from .zoo_builder import Builder, whole
-from .zoo_plain import POOL_PIXELS, random_conv, random_values
+from .zoo_plain import POOL_PIXELS, random_conv, random_values, random_weights
 
 __all__ = ["mixed_network"]
 
@@ -33,6 +34,7 @@ def mixed_network(
     formats: list[tuple[str, str]],
     counted: bool,
     vector: bool,
+    planes: int = 1,
 ) -> Network:
     """A network as `zoo.random_network` describes it; `counted`: int8 may come from thresholds too."""
     count = int(rng.integers(1, max_layers, endpoint=True))
@@ -52,6 +54,8 @@ def mixed_network(
     stack = Stack(f"random_{seed}", rng, source, batch)
     builder = _Blocks(stack, max_channels, max_kernel, formats, counted)
     for number in range(1, count + 1):
+        if planes > 1 and stack.last.fmt == INT8 and rng.random() < 0.6:
+            builder.planes(f"planes{number}", int(rng.integers(2, planes, endpoint=True)))
         if vector and rng.random() < 0.8:
             builder.block(f"block{number}")
             if rng.random() < 0.3:
@@ -89,6 +93,49 @@ class _Blocks(Builder):
             makers.append(self._concat)
         if makers:
             makers[self.draw(0, len(makers) - 1)](name, source)
+
+    def planes(self, name: str, count: int) -> None:
+        """A convolution or linear layer of `count` weight planes, which keeps a picture's size."""
+        source, channels = self.stack.last, self.channels(self.max_channels)
+        weights = self.weight_format(source.fmt)
+        layer: Conv | Linear
+        shape: tuple[int, ...]
+        if len(source.shape) == 1:
+            layer = Linear(name=name, input=source.name, output=f"{name}.acc")
+            shape = (count * channels, source.shape[0])
+        else:
+            side = 3 if self.max_kernel >= 3 and self.chance(0.6) else 1
+            layer = Conv(name=name, input=source.name, output=f"{name}.acc", padding=(side // 2,) * 4)
+            shape = (count * channels, source.shape[0], side, side)
+        bias = self.rng.integers(-30, 31, shape[0]) if self.chance(0.5) else None
+        acc = self.stack.sums(layer, random_weights(self.rng, weights, shape), weights, bias)
+        least, most = accumulator_range(layer, [source], self.stack.weights[name])
+        room = 31 - max(int(-least.min()), int(most.max())).bit_length()
+        rounding = Rounding(self.draw(0, 3))
+        pairs = [quantize_multiplier(float(real)) for real in self.rng.uniform(0.01, 0.999 / count, shape[0])]
+        summed = PlaneSum(
+            name=f"{name}.sum",
+            input=acc.name,
+            output=f"{name}.summed",
+            planes=count,
+            multiplier=np.array([pair[0] for pair in pairs]),
+            shift=np.array([pair[1] for pair in pairs]),
+            left_shift=min(20, room),
+            rounding=rounding,
+        )
+        total = self.stack.append(
+            summed, Tensor(name=summed.output, shape=summed.output_shape(acc.shape), fmt=INT32)
+        )
+        low, high = self.draw(-128, -10), self.draw(10, 127)
+        self.stack.rescale_sum(
+            name,
+            total,
+            rounding=rounding,
+            low=low,
+            high=high,
+            spread=(high - low) * float(self.rng.uniform(0.2, 0.6)),
+            centre=(low + high) / 2,
+        )
 
     def _branch(self, name: str, source: Tensor, channels: int, like: Tensor | None = None) -> Tensor:
         """A linear layer, or a convolution that keeps the picture's size, from `source`."""

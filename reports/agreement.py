@@ -284,7 +284,8 @@ def _machine_of(group: int) -> Machine:
 def draw_network(seed: int, machine: Machine) -> Network:
     """A random network of the formats that `machine` serves, with lane-wise layers where it has VECTOR.
 
-    Where it has step lists, half of the networks have weights that are zero in blocks.
+    Where it has step lists, half of the networks have weights that are zero in blocks; where its POST adds
+    and a pixel has several lane sets, a quarter have layers of several weight planes.
     """
     from ..models.zoo import random_network
     from ..models.zoo_blocks import with_zero_blocks
@@ -294,6 +295,7 @@ def draw_network(seed: int, machine: Machine) -> Network:
         seed,
         formats=[(kind.weight_format, kind.act_format) for kind in served],
         vector=len(served) < len(machine.array.kinds),
+        planes=min(machine.row_groups, 4) if machine.adds and seed % 4 == 1 else 1,
     )
     return with_zero_blocks(network, seed) if machine.step_lines and seed % 2 else network
 
