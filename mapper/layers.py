@@ -85,7 +85,7 @@ def check_served(layer: CoreLayer, machine: Machine) -> None:
     if shape.summed > machine.row_groups:
         raise MappingError(
             f"layer {shape.name}: {shape.planes} planes take {shape.summed} lane sets of a pixel, "
-            f"{machine.name} has {machine.row_groups} (array.rows / post.lanes): use fewer planes or POST lanes"
+            f"{machine.name} has {machine.row_groups} (array.rows / post.lanes): use fewer planes"
         )
     if kind in machine.array.kinds:
         return

@@ -108,7 +108,7 @@ class PlaneSum(OneInput):
     """The sum of a layer's weight planes, each with a scale a channel: accumulators (K, …) from (planes·K, …).
 
     acc[k] = Σⱼ rescale(in[j·K + k] · 2^left_shift, multiplier[j·K + k], shift[j·K + k]); a Requantize after
-    it, with the same multiplier and shift for all channels and no bias, brings the sum to the output's scale.
+    it, with one multiplier and shift for all channels and no bias, brings the sum to the output's scale.
     So weights W = Σⱼ aⱼ·Bⱼ with binary or ternary Bⱼ run as they are: sketches of binary planes, and the two
     scales of TTQ as ternary planes sign(W) and |sign(W)| with (Wp + Wn)/2 and (Wp − Wn)/2, the second negated
     where Wp < Wn. A shifted accumulator must fit int32, as must each sum.

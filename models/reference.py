@@ -175,8 +175,8 @@ def _plane_sum(layer: PlaneSum, x: NDArray[Any]) -> NDArray[np.int64]:
     shifted = x.astype(np.int64) << layer.left_shift
     if shifted.size and max(-int(shifted.min()) - 1, int(shifted.max())) > _INT32_MAX:
         raise ValueError(
-            f"layer {layer.name}: an accumulator shifted left by {layer.left_shift} must fit int32, not reach "
-            f"{int(shifted.flat[np.argmax(np.abs(shifted))])}: lower left_shift"
+            f"layer {layer.name}: an accumulator shifted left by {layer.left_shift} must fit int32, not "
+            f"reach {int(shifted.flat[np.argmax(np.abs(shifted))])}: lower left_shift"
         )
     scales = (_by_channel(values, x) for values in (layer.multiplier, layer.shift))
     rescaled = rescale(shifted, *scales, layer.rounding)

@@ -104,8 +104,8 @@ def _check_plane_sum(layer: PlaneSum, source: Tensor, result: Tensor) -> None:
     for what, tensor in (("input", source), ("output", result)):
         if tensor.fmt.name != "int32" or tensor.zero_point != 0:
             raise ValueError(
-                f"layer {layer.name}: its {what} {tensor.name} holds accumulators: int32 with zero point 0, not "
-                f"{tensor.fmt.name} with {tensor.zero_point}"
+                f"layer {layer.name}: its {what} {tensor.name} holds accumulators: int32 with zero point 0, "
+                f"not {tensor.fmt.name} with {tensor.zero_point}"
             )
 
 
