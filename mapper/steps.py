@@ -70,10 +70,11 @@ def weight_blocks(weights: NDArray[np.int8] | NDArray[np.bool_], rows: int) -> W
     groups = -(-K // rows)
     padded = np.zeros((groups * rows, C, FY, FX), np.bool_)
     padded[:K] = weights != 0
-    mask = padded.reshape(groups, rows, C, FY, FX).any(axis=1).transpose(0, 2, 3, 1)
+    any_row: NDArray[np.bool_] = np.any(padded.reshape(groups, rows, C, FY, FX), axis=1)
+    mask = any_row.transpose(0, 2, 3, 1)
     if mask.all():
         return None
-    return WeightBlocks(mask.shape, np.packbits(mask).tobytes())
+    return WeightBlocks((groups, FY, FX, C), np.packbits(mask).tobytes())
 
 
 def worth_listing(blocks: WeightBlocks, machine: Machine, lanes: int, line_bytes: int) -> bool:
@@ -107,9 +108,9 @@ def kept_steps(blocks: WeightBlocks, runs: int, sets: int, lanes: int) -> KeptSt
     run = FX // runs * C
     lanes_kept = np.zeros((groups, FY * runs, sets * lanes), np.bool_)
     lanes_kept[:, :, :run] = blocks.mask.reshape(groups, FY * runs, run)
-    mask = lanes_kept.reshape(groups, FY * runs * sets, lanes).any(axis=2)
+    mask: NDArray[np.bool_] = np.any(lanes_kept.reshape(groups, FY * runs * sets, lanes), axis=2)
     # A group without any weight still makes results, of its bias: it runs its first step, of zeros.
-    mask[~mask.any(axis=1), 0] = True
+    mask[~np.any(mask, axis=1), 0] = True
     mask.flags.writeable = False
     return KeptSteps(mask, tuple(mask.sum(axis=1).tolist()))
 

@@ -105,7 +105,7 @@ class Thresholds(OneInput):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PlaneSum(OneInput):
-    """The sum of a layer's weight planes, each with a scale a channel: accumulators (K, …) from (planes·K, …).
+    """The sum of a layer's planes of weights, a scale a channel each: accumulators (K, …) of (planes·K, …).
 
     acc[k] = Σⱼ rescale(in[j·K + k] · 2^left_shift, multiplier[j·K + k], shift[j·K + k]); a Requantize after
     it, with one multiplier and shift for all channels and no bias, brings the sum to the output's scale.
