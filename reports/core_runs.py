@@ -74,6 +74,19 @@ def simulate_model(
     runs = [simulate_network(network, machine, objective) for network in core_networks(model)]
     value = add_runs([value for _, _, value in runs])
     value |= {"network": model.graph.name, "host": host_rows(model)}
+    encoded = [
+        record
+        for network in core_networks(model)
+        for record in network.weights.values()
+        if record.payload_modelled
+    ]
+    if encoded:
+        value["encoded_weights"] = {
+            "layers": len(encoded),
+            "payload_bytes": sum(len(record.payload) for record in encoded),
+            "dense_bytes": sum(record.dense_bytes for record in encoded),
+            "fidelity": "modelled",
+        }
     return [(program, result) for program, result, _ in runs], value
 
 

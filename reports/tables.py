@@ -167,6 +167,11 @@ def _simulate(value: dict[str, Any], console: Console) -> None:
         f"{amount(total['dram_write_bytes'])} written; event energy {energy(total['energy_pj'])} "
         f"at {value['node_nm']} nm (counted events × table; not FPGA power)"
     )
+    if encoded := value.get("encoded_weights"):
+        console.print(
+            f"weights of {encoded['layers']} layers are encoded, {amount(encoded['payload_bytes'])} bytes "
+            f"(payload modelled): this run loads their dense image, {amount(encoded['dense_bytes'])} bytes"
+        )
     if "dram_time_pj" in total:
         console.print(f"apart from that, refreshes and standby of its DRAM: {energy(total['dram_time_pj'])}")
     console.print(
