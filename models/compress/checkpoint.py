@@ -77,8 +77,8 @@ def read_checkpoint(path: Path, subject: Subject) -> dict[str, Any] | None:
             for name, parts in header["codes"].items()
         }
         encodings = {
-            name: Encoding(name=kind, options=tuple((str(k), int(v)) for k, v in options), streams=streams)
-            for name, (kind, options, streams) in header["encodings"].items()
+            name: Encoding(name=kind, streams=streams)
+            for name, (kind, streams) in header["encodings"].items()
         }
     except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile):
         return None

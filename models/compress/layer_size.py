@@ -1,22 +1,28 @@
-"""How many bytes a compressed layer takes, entry by entry as its encoder writes them."""
+"""How many bytes a compressed layer takes: its codes are written by the encoders, the bytes counted."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..formats import Format
-from ..payload.relative_index import encode_relative
+from ..formats import Format, FormatKind
+from ..payload.encoding import Encoding, encode_codes
+from ..weights import mask_shape
 from .subject import Subject
 from .weight_codes import CodebookCode, FixedCode, PlanesCode, ProductCode, TwoScaleCode, WeightCode
 
-__all__ = ["LayerSize", "layer_size"]
+__all__ = ["ENTROPY", "LayerSize", "best_encoding", "layer_size", "weight_codes_of"]
 
-_INDEX_BITS = (4, 5, 8)
+_PLAIN = ("dense", "bitmap", "relative4", "relative5", "relative8")
+ENTROPY = (*_PLAIN, *(f"{name}+huffman" for name in (*_PLAIN, "csc4", "csc8")))
+"""What `best` chooses from."""
+_FLOAT_BITS = 32
+_Codes = NDArray[np.uint16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,25 +39,31 @@ class LayerSize:
     """Of a value that is stored, without its index."""
     encoding: str
     payload_bytes: int
-    """Values, indices, tables, scales (4 bytes each) and the bias as float32."""
+    """Values, indices, code tables, codebooks and scales (4 bytes an entry), and the bias as float32."""
 
 
 def layer_size(subject: Subject, layer: str) -> LayerSize:
-    """What a layer of a subject takes, in the encoding that was asked for, or the smallest plain one."""
+    """What a layer of a subject takes, in the encoding asked for, or the smallest without Huffman."""
     weights = subject.weight(layer)
     mask = subject.masks.get(layer)
     kept = weights != 0 if mask is None else mask.kept
     code = subject.codes.get(layer)
-    bits, table = _bits(code, weights)
-    constant = table + (4 * len(weights) if _has_bias(subject, layer) else 0)
+    constant = _table_bytes(code) + (4 * len(weights) if _has_bias(subject, layer) else 0)
+    found = None if code is None else weight_codes_of(code)
     asked = subject.encodings.get(layer)
-    if isinstance(code, ProductCode):
-        encoding, size = "product", math.ceil(code.indices.size * bits / 8)
-    elif asked is not None:
-        encoding, size = asked.name, _encoded(asked.name, dict(asked.options), kept, bits)
+    if found is None:
+        bits = float(_FLOAT_BITS)
+        encoding, size = _float_size(kept, None if mask is None else mask.granularity)
     else:
-        granularity = "element" if mask is None else mask.granularity
-        encoding, size = _smallest(kept, bits, granularity, sparse=mask is not None)
+        codes, width = found
+        bits = float(width)
+        names = _PLAIN if asked is None else (asked.name,)
+        streams = 1 if asked is None else asked.streams
+        encoding, size = best_encoding(codes, width, names, streams)
+        if asked is None and mask is not None and mask.granularity != "element":
+            grouped = _group_bytes(kept, mask.granularity, width)
+            if grouped < size:
+                encoding, size = "groups", grouped
     return LayerSize(
         name=layer,
         weights=int(weights.size),
@@ -64,6 +76,64 @@ def layer_size(subject: Subject, layer: str) -> LayerSize:
     )
 
 
+def best_encoding(codes: _Codes, bits: int, names: Iterable[str], streams: int = 1) -> tuple[str, int]:
+    """(name, bytes) of the encoding that takes the fewest bytes for codes of shape (rows, columns).
+
+    Raises:
+        ValueError: none of them can hold the codes.
+    """
+    sizes: dict[str, int] = {}
+    fault: ValueError | None = None
+    for name in names:
+        try:
+            sizes[name] = len(encode_codes(codes, bits, Encoding.parse(name), streams))
+        except ValueError as found:
+            fault = found
+    if not sizes:
+        raise fault or ValueError("no encoding is given")
+    name = min(sizes, key=lambda key: sizes[key])
+    return name, sizes[name]
+
+
+def weight_codes_of(code: WeightCode) -> tuple[_Codes, int]:
+    """(codes, bits of one) that stand for a layer's weights, 0 for a weight of 0; shape (rows, columns)."""
+    if isinstance(code, FixedCode):
+        fmt = Format.parse(code.fmt)
+        if fmt.kind == FormatKind.BINARY:
+            return _matrix(code.integers > 0), 1
+        return _matrix(code.integers.astype(np.int64) & ((1 << fmt.bits) - 1)), fmt.bits
+    if isinstance(code, CodebookCode):
+        return _matrix(code.indices), max(1, math.ceil(math.log2(len(code.centroids))))
+    if isinstance(code, TwoScaleCode):
+        return _matrix(code.signs.astype(np.int64) & 3), 2
+    if isinstance(code, PlanesCode):
+        count = len(code.planes)
+        bits = (code.planes > 0).astype(np.int64)
+        return _matrix(np.tensordot(1 << np.arange(count), bits, 1)), count
+    stages, segments, rows = code.indices.shape
+    flat = code.indices.transpose(2, 0, 1).reshape(rows, stages * segments)
+    return flat.astype(np.uint16), max(1, math.ceil(math.log2(code.centroids.shape[2])))
+
+
+def _matrix(values: NDArray[Any]) -> _Codes:
+    return np.ascontiguousarray(values.reshape(len(values), -1).astype(np.uint16))
+
+
+def _table_bytes(code: WeightCode | None) -> int:
+    """Bytes of what codes stand for: codebooks and scales, 4 an entry."""
+    if isinstance(code, FixedCode):
+        return 4 * int(np.unique(code.scales).size)
+    if isinstance(code, CodebookCode):
+        return 4 * len(code.centroids)
+    if isinstance(code, TwoScaleCode):
+        return 4 * int(np.unique(code.positive).size + np.unique(code.negative).size)
+    if isinstance(code, PlanesCode):
+        return 4 * int(code.scales.size)
+    if isinstance(code, ProductCode):
+        return 4 * int(code.centroids.size)
+    return 0
+
+
 def _has_bias(subject: Subject, layer: str) -> bool:
     """Whether a layer has a bias, or gets one from the norm after it."""
     if subject.model.bias(layer) is not None:
@@ -72,56 +142,19 @@ def _has_bias(subject: Subject, layer: str) -> bool:
     return any(node.op == "BatchNormalization" for node in subject.model.graph.consumers(value))
 
 
-def _bits(code: WeightCode | None, weights: NDArray[Any]) -> tuple[float, int]:
-    """(bits of a stored value, bytes of tables and scales)."""
-    if isinstance(code, FixedCode):
-        return float(Format.parse(code.fmt).bits), 4 * int(np.unique(code.scales).size)
-    if isinstance(code, CodebookCode):
-        return float(max(1, math.ceil(math.log2(len(code.centroids))))), 4 * len(code.centroids)
-    if isinstance(code, TwoScaleCode):
-        return 2.0, 4 * int(np.unique(code.positive).size + np.unique(code.negative).size)
-    if isinstance(code, PlanesCode):
-        return float(len(code.planes)), 4 * int(code.scales.size)
-    if isinstance(code, ProductCode):
-        return float(max(1, math.ceil(math.log2(code.centroids.shape[2])))), 4 * int(code.centroids.size)
-    return 32.0, 0
-
-
-def _smallest(kept: NDArray[np.bool_], bits: float, granularity: str, *, sparse: bool) -> tuple[str, int]:
-    """The plain encoding that takes the fewest bytes, and how many."""
-    found = {"dense": _encoded("dense", {}, kept, bits)}
-    if sparse and not kept.all():
-        if granularity == "element":
-            found["bitmap"] = _encoded("bitmap", {}, kept, bits)
-            for width in _INDEX_BITS:
-                found[f"relative-{width}"] = _encoded("relative", {"index_bits": width}, kept, bits)
-        else:
-            groups = _groups(kept, granularity)
-            found["groups"] = math.ceil(groups / 8) + math.ceil(int(kept.sum()) * bits / 8)
+def _float_size(kept: NDArray[np.bool_], granularity: str | None) -> tuple[str, int]:
+    """(name, bytes) of float32 weights: all of them, or those kept with a bit a weight or a group."""
+    found = {"dense": 4 * kept.size}
+    if granularity is not None:
+        name = "bitmap" if granularity == "element" else "groups"
+        found[name] = _group_bytes(kept, granularity, _FLOAT_BITS)
     name = min(found, key=lambda key: found[key])
     return name, found[name]
 
 
-def _encoded(name: str, options: dict[str, int], kept: NDArray[np.bool_], bits: float) -> int:
-    """Bytes of values and indices in an encoding."""
-    if name == "dense":
-        return math.ceil(kept.size * bits / 8)
-    if name == "bitmap":
-        return math.ceil(kept.size / 8) + math.ceil(int(kept.sum()) * bits / 8)
-    width = options.get("index_bits", 4)
-    stream = encode_relative(kept.reshape(1, -1).astype(np.uint8), index_bits=width, code_bits=1)
-    return math.ceil(stream.entries * (width + bits) / 8)
-
-
-def _groups(kept: NDArray[np.bool_], granularity: str) -> int:
-    """How many groups are kept or cut at once."""
-    shape = kept.shape if kept.ndim == 4 else (*kept.shape, 1, 1)
-    count, channels, high, wide = shape
-    counts: dict[str, int] = {
-        "filter": count,
-        "channel": channels,
-        "kernel": count * channels,
-        "vector": count * channels * high,
-        "column": channels * high * wide,
-    }
-    return counts.get(granularity, kept.size)
+def _group_bytes(kept: NDArray[np.bool_], granularity: str, bits: int) -> int:
+    """Bytes of the values in kept groups and of a bit for each group."""
+    flags = (
+        kept.size if granularity in ("element", "block") else math.prod(mask_shape(kept.shape, granularity))
+    )
+    return math.ceil(flags / 8) + math.ceil(int(kept.sum()) * bits / 8)

@@ -45,10 +45,10 @@ class Mask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoding:
-    """How a layer's weights are to lie in memory; a name of `models.payload` with its parameters."""
+    """How a layer's codes are to lie in memory."""
 
     name: str
-    options: tuple[tuple[str, int], ...] = ()
+    """Of `models.payload.encoding`."""
     streams: int = 1
 
 
