@@ -53,6 +53,7 @@ ARCHITECTURES: Mapping[str, Callable[[int | None], Graph]] = MappingProxyType(
         "tiny-yolo": darknet.tiny_yolo,
         "digits": digits.digits,
         "digits-mlp": digits.digits_mlp,
+        "digits-elman": elman.digits_elman,
         "elman": elman.elman,
         "lenet5": lenet.lenet5,
         "lenet300": lenet.lenet300,

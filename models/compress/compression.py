@@ -17,6 +17,7 @@ from ..graph.counts import node_macs
 from .checkpoint import read_checkpoint, write_checkpoint
 from .datasets import Dataset
 from .integer import IntegerNetwork, integer_accuracy, to_integers
+from .layer_samples import nodes_of
 from .layer_size import LayerSize, layer_size
 from .recipe import Recipe
 from .subject import Subject
@@ -208,11 +209,10 @@ def _resumed(
 
 def _float_bytes(graph: Graph) -> int:
     """Weights, biases and what norms fold into, as float32: what the uncompressed network takes."""
-    total = 0
+    operands: set[str] = set()  # those that time steps share count once
     for node in graph.nodes:
-        operands = node.inputs[1:3] if node.op in ("Conv", "Gemm", "BatchNormalization") else ()
-        total += sum(int(np.prod(graph.constants[n].shape)) for n in operands if n in graph.constants)
-    return 4 * total
+        operands.update(node.inputs[1:3] if node.op in ("Conv", "Gemm", "BatchNormalization") else ())
+    return 4 * sum(int(np.prod(graph.constants[n].shape)) for n in operands if n in graph.constants)
 
 
 def _macs(graph: Graph) -> int:
@@ -220,10 +220,10 @@ def _macs(graph: Graph) -> int:
 
 
 def _kept_macs(subject: Subject) -> int:
-    graph = subject.model.graph
-    nodes = {node.name: node for node in graph.nodes}
+    values = subject.model.graph.values
     kept = 0.0
     for layer in subject.model.layers:
         weights = subject.weight(layer.name)
-        kept += node_macs(nodes[layer.name], graph.values) * float(np.count_nonzero(weights)) / weights.size
+        macs = sum(node_macs(node, values) for node in nodes_of(subject.model, layer))
+        kept += macs * float(np.count_nonzero(weights)) / weights.size
     return round(kept)

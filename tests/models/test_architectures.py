@@ -39,6 +39,7 @@ def total(graph: Graph, count: Callable[[Graph, Node], int], *ops: str) -> int:
 
 
 PARAMETERS = {
+    "digits-elman": 32 * 8 + 32 + 32 * 32 + 32 * 10 + 10,
     "elman": 48 * 16 + 48 + 48 * 48 + 48 * 10 + 10,  # each weight once for its 20 time steps
     "alexnet": 60_965_224,  # Caffe's bvlc_alexnet; ../shared/reference
     "vgg16": 138_357_544,  # torchvision, Keras; ../shared/reference
