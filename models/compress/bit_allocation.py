@@ -52,7 +52,8 @@ def allocate_bits(
     """Whole bits by layer that keep within mean_bits · Σ ρ, from the closed form.
 
     Layers that the closed form puts past an end stay at it, and the others share what is left; then all are
-    rounded down, and what remains of the budget buys bits where a weight's bit takes the most noise away.
+    rounded down, what remains of the budget buys bits where a weight's bit takes the most noise away, and bits
+    are exchanged between layers as long as that takes noise away.
 
     Args:
         sizes: weights by layer.
@@ -84,11 +85,38 @@ def allocate_bits(
         bits[places[out]] = low if side is under else high
         free[places[out]] = False
     whole = np.clip(np.floor(bits + 1e-9), low, high).astype(np.int64)
+    best = _spent(whole, rho, budget, high, kappa)
+    # A large layer's bit may cost more than what remains: each layer is also tried with a bit more, which
+    # the others give up where it costs least.
+    tried = True
+    while tried:
+        tried = False
+        for layer in np.flatnonzero(best < high):
+            other = best.copy()
+            other[layer] += 1
+            while float((rho * other).sum()) > budget:
+                able = np.flatnonzero((other > low) & (np.arange(len(rho)) != layer))
+                if not len(able):
+                    break
+                loss = 10.0 ** (-kappa * other[able] / 10.0) / rho[able]
+                other[able[int(loss.argmin())]] -= 1
+            if float((rho * other).sum()) > budget:
+                continue
+            other = _spent(other, rho, budget, high, kappa)
+            if allocation_noise(other, kappa=kappa) < allocation_noise(best, kappa=kappa) * (1 - 1e-9):
+                best, tried = other, True
+    return tuple(int(n) for n in best)
+
+
+def _spent(
+    bits: NDArray[np.int64], rho: NDArray[np.float64], budget: float, high: int, kappa: float
+) -> NDArray[np.int64]:
+    """Bits with what remains of the budget spent where a weight's bit takes the most noise away."""
+    whole = bits.copy()
     while True:
-        spent = float((rho * whole).sum())
-        able = np.flatnonzero((whole < high) & (spent + rho <= budget))
+        able = np.flatnonzero((whole < high) & (float((rho * whole).sum()) + rho <= budget))
         if not len(able):
-            return tuple(int(n) for n in whole)
+            return whole
         worth = 10.0 ** (-kappa * whole[able] / 10.0) / rho[able]
         whole[able[int(worth.argmax())]] += 1
 
@@ -114,15 +142,30 @@ class BitAllocationPass(FixedWeightsPass):
     """Fewest bits of a layer."""
     high: int = 8
     """Most; a core takes 8."""
+    kappa_db: float = 0.0
+    """What a bit is worth, in dB: 6.02 where steps halve; 0 measures it on the layers' weights."""
 
     def __post_init__(self) -> None:
         FixedWeightsPass.__post_init__(self)
         if not 2 <= self.low <= self.high <= 16:
             raise ValueError(f"low and high must be 2 to 16 bits in this order, not {self.low}, {self.high}")
+        if not (math.isfinite(self.kappa_db) and self.kappa_db >= 0):
+            raise ValueError(f"kappa_db must be 0 or more, not {self.kappa_db}")
         if not self.low <= self.mean_bits <= self.high:
             raise ValueError(f"mean_bits must be from {self.low} to {self.high}, not {self.mean_bits:g}")
 
-    def widths(self, sizes: dict[str, int]) -> dict[str, int]:
+    def widths(self, weights: dict[str, NDArray[np.float32]]) -> dict[str, int]:
         """As `allocate_bits` shares them out."""
-        bits = allocate_bits(list(sizes.values()), self.mean_bits, low=self.low, high=self.high)
-        return dict(zip(sizes, bits, strict=True))
+        kappa = self.kappa_db or float(
+            np.mean(
+                [db_per_bit(_sample(w), self.low, max(self.high, self.low + 2)) for w in weights.values()]
+            )
+        )
+        sizes = [w.size for w in weights.values()]
+        bits = allocate_bits(sizes, self.mean_bits, low=self.low, high=self.high, kappa=kappa)
+        return dict(zip(weights, bits, strict=True))
+
+
+def _sample(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """About ten thousand of the weights, evenly spread."""
+    return weights.reshape(1, -1)[:, :: max(1, weights.size // 10_000)]

@@ -148,7 +148,7 @@ class FixedWeights(Latent):
 class FixedWeightsPass(LatentPass):
     """What passes to fixed-point weights share; `training.epochs = 0` only rounds.
 
-    Notes the signal to quantisation noise of each layer before that training, in dB.
+    Notes the signal to quantisation noise of each layer before that training, in dB; None is no noise.
     """
 
     per: str = "filter"
@@ -161,19 +161,22 @@ class FixedWeightsPass(LatentPass):
     def __post_init__(self) -> None:
         fixed_code(np.ones((1, 1)), 8, per=self.per, choice=self.choice, step=self.step)
 
-    def widths(self, sizes: dict[str, int]) -> dict[str, int]:
-        """The bits of each layer, from its number of weights."""
+    def widths(self, weights: dict[str, NDArray[np.float32]]) -> dict[str, int]:
+        """The bits of each layer, from the weights of all that are selected."""
         raise NotImplementedError
 
-    def transform(self, subject: Subject, layer: WeightedLayer) -> FixedWeights:
-        """The latent weights of a layer; notes what its rounding loses."""
-        names = [other.name for other in self.selected(subject)]
-        weights = subject.weight(layer.name)
-        bits = self.widths({name: subject.model.weight(name).numel() for name in names})[layer.name]
-        code = fixed_code(weights, bits, per=self.per, choice=self.choice, step=self.step)
-        found: dict[str, Any] = subject.notes.setdefault(self.name, {})
-        found[layer.name] = {"bits": bits, "sqnr_db": round(sqnr_db(weights, code.weights()), 3)}
-        return FixedWeights(code)
+    def transforms(self, subject: Subject, layers: tuple[WeightedLayer, ...]) -> dict[str, Latent]:
+        """By layer its rounding; notes what it loses."""
+        weights = {layer.name: subject.weight(layer.name) for layer in layers}
+        found: dict[str, Any] = {}
+        made: dict[str, Latent] = {}
+        for name, bits in self.widths(weights).items():
+            code = fixed_code(weights[name], bits, per=self.per, choice=self.choice, step=self.step)
+            noise = sqnr_db(weights[name], code.weights())
+            found[name] = {"bits": bits, "sqnr_db": round(noise, 3) if math.isfinite(noise) else None}
+            made[name] = FixedWeights(code)
+        subject.notes[self.name] = found
+        return made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +190,6 @@ class FixedPointPass(FixedWeightsPass):
     def __post_init__(self) -> None:
         fixed_code(np.ones((1, 1)), self.bits, per=self.per, choice=self.choice, step=self.step)
 
-    def widths(self, sizes: dict[str, int]) -> dict[str, int]:
+    def widths(self, weights: dict[str, NDArray[np.float32]]) -> dict[str, int]:
         """The same for all."""
-        return dict.fromkeys(sizes, self.bits)
+        return dict.fromkeys(weights, self.bits)

@@ -33,6 +33,10 @@ class LatentPass(Pass):
         """What the layer's latent weights go through."""
         raise NotImplementedError
 
+    def transforms(self, subject: Subject, layers: tuple[WeightedLayer, ...]) -> dict[str, Latent]:
+        """By layer, what its latent weights go through."""
+        return {layer.name: self.transform(subject, layer) for layer in layers}
+
     def prepare(self, subject: Subject) -> None:
         """Nothing; changes the graph before layers are selected, where the method needs it."""
 
@@ -54,8 +58,7 @@ class LatentPass(Pass):
                         "or take a ternary method"
                     )
         self.prepare(subject)
-        layers = self.selected(subject)
-        transforms = {layer.name: self.transform(subject, layer) for layer in layers}
+        transforms = self.transforms(subject, self.selected(subject))
         train_latent(subject, transforms, self.training, self.name)
         if found := self.found(subject, transforms):
             subject.notes[self.name] = found
