@@ -42,7 +42,7 @@ def closed_form_bits(
 
 
 def allocation_noise(bits: Sequence[float] | NDArray[Any], *, kappa: float = KAPPA_DB) -> float:
-    """Σ 10^(−κ·β / 10): what the layers' noise adds up to, in units of what no bits at all would make."""
+    """Σ 10^(−κ·β / 10): what the layers' noise adds up to, in units of that of no bits."""
     return float((10.0 ** (-kappa * np.asarray(bits, np.float64) / 10.0)).sum())
 
 
@@ -52,7 +52,7 @@ def allocate_bits(
     """Whole bits by layer that keep within mean_bits · Σ ρ, from the closed form.
 
     Layers that the closed form puts past an end stay at it, and the others share what is left; then all are
-    rounded down, what remains of the budget buys bits where a weight's bit takes the most noise away, and bits
+    rounded down, what remains of the budget buys bits where one takes the most noise away a weight, and bits
     are exchanged between layers as long as that takes noise away.
 
     Args:

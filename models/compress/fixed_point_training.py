@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -49,6 +50,8 @@ class FixedPointTrainingPass(Pass):
     fraction_bits: int = 12
     rounding: str = "stochastic"
     """stochastic or nearest."""
+    restart: bool = False
+    """Whether it starts from weights drawn anew (He et al. 2015) and biases of 0, as the paper does."""
 
     def __post_init__(self) -> None:
         check_word("rounding", self.rounding, ("stochastic", "nearest"))
@@ -93,8 +96,15 @@ class FixedPointTrainingPass(Pass):
                 if parameter.grad is not None:
                     parameter.grad.copy_(rounded(parameter.grad))
 
+        drawn = np.random.default_rng([subject.seed, 34])
         with torch.no_grad():
             for layer in layers:
+                if self.restart:
+                    shape = tuple(model.weight(layer.name).shape)
+                    size = math.sqrt(2.0 / math.prod(shape[1:]))
+                    subject.set_weight(layer.name, size * drawn.standard_normal(shape))
+                    if (bias := model.bias(layer.name)) is not None:
+                        bias.zero_()
                 # A start to nearest: what moves from there on is training's.
                 weight = model.weight(layer.name)
                 weight.copy_(torch.from_numpy(fixed.rounded(weight.numpy()).astype(np.float32)))

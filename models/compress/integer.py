@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..formats import Format
 from ..graph import Graph
 from ..graph.batch_norm import fold_batch_norm
 from ..importers.model import CoreStep, Model
@@ -70,8 +71,8 @@ def to_integers(subject: Subject, *, images: int = _CALIBRATION) -> IntegerNetwo
             raise ValueError(f"layer {node.name}: a Gemm must have transB to run on a core")
         before = raw.get(node.name)
         coded = subject.codes.get(node.name)
-        exact[node.name] = isinstance(coded, FixedCode)
         integers = None if coded is None else _integers(coded)
+        exact[node.name] = isinstance(coded, FixedCode) and integers is not None
         if integers is None or before is None:
             codes[node.name] = fixed_weights(weights)
         else:
@@ -97,7 +98,7 @@ def integer_accuracy(subject: Subject, integers: IntegerNetwork, *, part: str = 
 def _integers(code: WeightCode) -> FixedCode | None:
     """The integers of coded weights as a core takes them, before any norm; None where int8 is to be found."""
     if isinstance(code, FixedCode):
-        return code
+        return code if Format.parse(code.fmt).bits <= 8 else None
     if isinstance(code, CodebookCode):
         top = float(np.abs(code.centroids).max()) or 1.0
         table = np.rint(code.centroids / top * 127).astype(np.int8)

@@ -83,7 +83,9 @@ def test_the_k_map_is_the_mean_size_of_what_a_window_sees_before_its_sign():
 
 def test_a_k_map_needs_a_norm_after_it_which_the_next_signed_layer_brings():
     graph = architecture("lenet5", seed=1)
-    with pytest.raises(ValueError, match="layer conv2: a K map takes the layer's bias away, and no batch norm"):
+    with pytest.raises(
+        ValueError, match="layer conv2: a K map takes the layer's bias away, and no batch norm"
+    ):
         binarise_inputs(graph, ["conv2"], blocks=True, k_map=True)
     changed, _ = binarise_inputs(graph, ["conv2", "ip1"], blocks=True, k_map=True)
     assert len(next(node for node in changed.nodes if node.name == "conv2").inputs) == 2

@@ -1,4 +1,4 @@
-"""Perceptrons of probable weights: expectation backpropagation, sampled synapses; and local binary convolution."""
+"""Probable weights: expectation backpropagation and sampled synapses; and local binary convolution."""
 
 import math
 
