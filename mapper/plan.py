@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..models.layers import Flatten, MaxPool, Relu, Shuffle
 from ..models.network import Network
 from .graph import Graph, lower_graph
@@ -230,7 +232,7 @@ def _with_blocks(layer: CoreLayer, machine: Machine) -> LayerShape:
         return shape
     # A group runs all planes of its channels, so what it leaves out is zero in each.
     planes = layer.weights.reshape(shape.planes, shape.K, *layer.weights.shape[1:])
-    blocks = weight_blocks(planes.any(axis=0), array.rows // shape.summed)
+    blocks = weight_blocks(np.any(planes != 0, axis=0, keepdims=True)[0], array.rows // shape.summed)
     line = machine.weight_line_bits // 8 // array.sets_per_word(shape.pe)
     if blocks is None or not worth_listing(blocks, machine, array.lanes(shape.pe), line):
         return shape

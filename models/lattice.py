@@ -21,7 +21,8 @@ def shrink_lattices(network: Network) -> Network:
 
     Taps that are zero in all channels and filters go: what is left of an axis is a start, a step and a count,
     so a smaller kernel with the dilation times the step, and padding less what was cut off. Padding can't
-    fall below zero, so an unpadded kernel keeps its outer taps. Codebooks and encoded payloads stay as they are.
+    fall below zero, so an unpadded kernel keeps its outer taps. Codebooks and encoded payloads stay as they
+    are.
 
     Source: Anwar et al. 2017, intra-kernel strided sparsity.
     """

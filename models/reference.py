@@ -178,8 +178,8 @@ def _plane_sum(layer: PlaneSum, x: NDArray[Any]) -> NDArray[np.int64]:
             f"layer {layer.name}: an accumulator shifted left by {layer.left_shift} must fit int32, not "
             f"reach {int(shifted.flat[np.argmax(np.abs(shifted))])}: lower left_shift"
         )
-    scales = (_by_channel(values, x) for values in (layer.multiplier, layer.shift))
-    rescaled = rescale(shifted, *scales, layer.rounding)
+    multiplier, shift = _by_channel(layer.multiplier, x), _by_channel(layer.shift, x)
+    rescaled = rescale(shifted, multiplier, shift, layer.rounding)
     return np.asarray(rescaled.reshape(len(x), layer.planes, -1, *x.shape[2:]).sum(axis=1))
 
 

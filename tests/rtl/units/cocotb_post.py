@@ -19,6 +19,8 @@ JOBS = 5
 LIMIT = 60000
 NO_THRESHOLD = (1 << 31) - 1
 
+SUMS = (PostMode.ADD, PostMode.PLANES)
+
 
 @dataclass(frozen=True)
 class Param:
@@ -105,7 +107,7 @@ def _param(rng: random.Random, size: int, left_most: int) -> Param:
 
 
 def _output(rng: random.Random, machine: Machine) -> Command:
-    modes = [mode for mode in PostMode if machine.adds or mode is not PostMode.ADD]
+    modes = [mode for mode in PostMode if machine.adds or mode not in SUMS]
     mode = rng.choice(modes)
     low = rng.randint(-256, 255)
     high = rng.randint(low, 255)
@@ -117,6 +119,9 @@ def _output(rng: random.Random, machine: Machine) -> Command:
     step, param_set = rng.choice([1, 2]), rng.randrange(4)
     if mode is PostMode.ADD:
         pool_x, pool_y = 1, 2
+    planes = rng.choice([n for n in (1, 2, 4) if n <= machine.row_groups])
+    if mode is PostMode.PLANES:
+        pool_x, pool_y = 1, 1
     if mode is PostMode.THRESHOLDS:
         param_set = (4**levels - 1) // 3
         step = 1 if levels == 4 else step
@@ -136,6 +141,7 @@ def _output(rng: random.Random, machine: Machine) -> Command:
             "clamp_high": high,
             "pool_x": pool_x,
             "pool_y": pool_y,
+            "planes": planes if machine.adds else 0,
             **{name: rng.getrandbits(16) for name in ("pixel_x", "group")},
             **{name: rng.getrandbits(20) for name in ("pixel_y", "tile_x", "tile_y", "col")},
         },
@@ -169,6 +175,7 @@ def _drain(state: State, output: Command, job: dict[str, int]) -> list[Read]:
     machine = state.machine
     lanes, size = machine.post.lanes, machine.buffers.output_bytes
     searching = output["mode"] == PostMode.THRESHOLDS and output["levels"] > 1
+    planes = output["planes"] if output["mode"] == PostMode.PLANES else 1
     reads: list[Read] = []
     for wy in range(job["tile_y"] // output["pool_y"]):
         for wx in range(job["tile_x"] // output["pool_x"]):
@@ -183,16 +190,17 @@ def _drain(state: State, output: Command, job: dict[str, int]) -> list[Read]:
                             line = job["param"] + q * output["param_set"]
                             line += iy * (output["mode"] == PostMode.ADD)
                             line %= machine.param_lines
-                            rows = range(q * lanes, (q + 1) * lanes)
+                            # Lane sets that are planes of one result make that of one lane set.
+                            rows = range(q // planes * lanes, (q // planes + 1) * lanes)
                             for lane, row in enumerate(rows):
-                                acc = state.accs[job["bank"]][index][col][row]
+                                acc = state.accs[job["bank"]][index][col][q * lanes + lane]
                                 value = _value(state, output, line, lane, acc)
                                 window.setdefault((col, row), []).append(value)
-                            address = job["out"] + col * output["col"] + q * lanes
+                            address = job["out"] + col * output["col"] + q // planes * lanes
                             address += wy * output["pixel_y"] + wx * output["pixel_x"]
                             mask = sum((row < job["rows"]) << n for n, row in enumerate(rows))
                             write = None
-                            if last:
+                            if last and q % planes == planes - 1:
                                 bytes_ = [_combined(output, window[col, row]) & 255 for row in rows]
                                 data = sum(byte << (8 * n) for n, byte in enumerate(bytes_))
                                 write = address % size, mask, _masked(data, mask, lanes)
@@ -210,11 +218,11 @@ def _value(state: State, output: Command, line: int, lane: int, acc: int) -> int
     param = state.params[line][lane]
     x = (acc + param.bias) << param.left
     scaled = int(rescale(x, param.multiplier, param.shift, Rounding(output["rounding"])))
-    return scaled if output["mode"] == PostMode.ADD else _clamped(output, scaled)
+    return scaled if output["mode"] in SUMS else _clamped(output, scaled)
 
 
 def _combined(output: Command, pixels: list[int]) -> int:
-    if output["mode"] != PostMode.ADD:
+    if output["mode"] not in SUMS:
         return max(pixels)
     rounding = Rounding(output["rounding"])
     return _clamped(
@@ -293,7 +301,7 @@ async def _run_jobs(
 ) -> None:
     state = neighbours.state
     timing, layout = state.machine.timing, job_layout(state.machine)
-    latency = timing.add_latency if output["mode"] == PostMode.ADD else timing.post_latency
+    latency = timing.add_latency if output["mode"] in SUMS else timing.post_latency
     reads: deque[Read] = deque()  # of the job that is being read
     tokens = bank = 0
     writes: dict[int, tuple[int, int, int]] = {}  # cycle → write
