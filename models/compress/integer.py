@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from ..importers.model import CoreStep, Model
 from ..importers.quantised import lower_graph
 from ..importers.run import run_model
 from ..network import Network
+from ..weights import WeightRecord, mask_shape
+from .plane_layers import WeightPlanes, weight_planes, with_planes
 from .quantised_graph import (
     ActivationRange,
     fixed_weights,
@@ -24,9 +26,9 @@ from .quantised_graph import (
     with_quantisers,
     without_softmax,
 )
-from .subject import Subject
+from .subject import Mask, Subject
 from .trainable import TrainableGraph
-from .weight_codes import CodebookCode, FixedCode, WeightCode
+from .weight_codes import CodebookCode, FixedCode, PlanesCode, ProductCode, TwoScaleCode, WeightCode
 
 __all__ = ["IntegerNetwork", "integer_accuracy", "to_integers"]
 
@@ -62,6 +64,7 @@ def to_integers(subject: Subject, *, images: int = _CALIBRATION) -> IntegerNetwo
     raw = {layer.name: subject.weight(layer.name) for layer in subject.model.layers}
     folded = fold_batch_norm(plain)
     codes: dict[str, FixedCode] = {}
+    planes: dict[str, WeightPlanes] = {}
     exact: dict[str, bool] = {}
     for node in folded.nodes:
         if node.op not in ("Conv", "Gemm") or len(node.inputs) < 2:
@@ -73,13 +76,20 @@ def to_integers(subject: Subject, *, images: int = _CALIBRATION) -> IntegerNetwo
         coded = subject.codes.get(node.name)
         integers = None if coded is None else _integers(coded)
         exact[node.name] = isinstance(coded, FixedCode) and integers is not None
+        if isinstance(coded, PlanesCode | TwoScaleCode) and node.attributes.get("group", 1) == 1:
+            assert before is not None
+            planes[node.name] = weight_planes(coded, _gain(before, weights))
+            exact[node.name] = True
         if integers is None or before is None:
             codes[node.name] = fixed_weights(weights)
         else:
             codes[node.name] = _regained(integers, before, weights)
     ranges = _ranges(subject, folded, images)
     model = lower_graph(with_quantisers(folded, codes, ranges))
-    return IntegerNetwork(model=model, network=_core(model), exact=exact)
+    core = _core(model)
+    network = _stored(subject, with_planes(core.network, planes))
+    steps = tuple(replace(core, network=network) if step is core else step for step in model.steps)
+    return IntegerNetwork(model=replace(model, steps=steps), network=network, exact=exact)
 
 
 def integer_accuracy(subject: Subject, integers: IntegerNetwork, *, part: str = "test") -> float:
@@ -111,16 +121,61 @@ def _regained(code: FixedCode, before: _Array, after: _Array) -> FixedCode:
     """A layer's integers with the factor that a folded norm gave each filter: signs turn, scales grow."""
     if code.integers.shape != after.shape:
         raise ValueError("a coded layer's shape has changed")
-    rows, folded = before.reshape(len(before), -1), after.reshape(len(after), -1)
-    place = np.abs(rows).argmax(axis=1)
-    largest = rows[np.arange(len(rows)), place].astype(np.float64)
-    gain = np.where(largest != 0, folded[np.arange(len(rows)), place] / np.where(largest, largest, 1), 1.0)
-    if np.allclose(gain, 1.0, rtol=0, atol=0):
+    gain = _gain(before, after)
+    if np.all(gain == 1.0):
         return code
     dead = gain == 0
     sign = np.where(gain < 0, -1, 1).reshape(-1, *[1] * (before.ndim - 1))
     integers = (code.integers * sign).astype(code.integers.dtype)
     return FixedCode(integers=integers, scales=code.scales * np.where(dead, 1.0, np.abs(gain)), fmt=code.fmt)
+
+
+def _gain(before: _Array, after: _Array) -> NDArray[np.float64]:
+    """The factor that a folded norm gave each filter, shape (K,); 1 where all weights are 0."""
+    rows, folded = before.reshape(len(before), -1), after.reshape(len(after), -1)
+    filters = np.arange(len(rows))
+    place = np.abs(rows).argmax(axis=1)
+    largest = rows[filters, place].astype(np.float64)
+    return np.where(largest != 0, folded[filters, place] / np.where(largest, largest, 1), 1.0)
+
+
+def _stored(subject: Subject, network: Network) -> Network:
+    """The network with the payload of each layer that has an encoding of its own, or a mask."""
+    weights = dict(network.weights)
+    for name, record in network.weights.items():
+        asked, code = subject.encodings.get(name), subject.codes.get(name)
+        mask = subject.masks.get(name)
+        if (asked is None and mask is None) or isinstance(code, PlanesCode | TwoScaleCode | ProductCode):
+            continue
+        table = np.unique(record.values) if isinstance(code, CodebookCode) else None
+        if table is not None:
+            table = np.concatenate([table[table == 0], table[table != 0]])
+        plain = "dense" if asked is None else asked.name
+        weights[name] = WeightRecord.encoded(
+            layer=name,
+            values=record.values,
+            fmt=record.fmt,
+            scales=record.scales,
+            bias=record.bias,
+            mask=None if mask is None else _record_mask(mask, record.values.shape),
+            granularity="element" if mask is None else _record_granularity(mask),
+            codebook=table if table is not None and 2 <= table.size <= 256 else None,
+            encoding=plain,
+            streams=1 if asked is None else asked.streams,
+        )
+    return replace(network, weights=weights)
+
+
+def _record_granularity(mask: Mask) -> str:
+    return "element" if mask.granularity == "block" else mask.granularity
+
+
+def _record_mask(mask: Mask, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """A mask as a record holds it: an entry a group. Blocks, whose size the record can't know, by element."""
+    kept = mask.kept.reshape(shape)
+    wanted = mask_shape(shape, _record_granularity(mask))
+    axes = tuple(axis for axis, (n, m) in enumerate(zip(shape, wanted, strict=True)) if n != m)
+    return np.asarray(kept.any(axis=axes, keepdims=True) if axes else kept)
 
 
 def _ranges(subject: Subject, graph: Graph, images: int) -> dict[str, ActivationRange]:
@@ -140,7 +195,7 @@ def _ranges(subject: Subject, graph: Graph, images: int) -> dict[str, Activation
     return {name: ActivationRange.of(low[name], high[name]) for name in points}
 
 
-def _core(model: Model) -> Network:
+def _core(model: Model) -> CoreStep:
     cores = [step for step in model.steps if isinstance(step, CoreStep)]
     if len(cores) != 1:
         host = next((s for s in model.steps[1:-1] if not isinstance(s, CoreStep)), None)
@@ -148,4 +203,4 @@ def _core(model: Model) -> Network:
         raise ValueError(
             f"network {model.graph.name}: it must run on a core in one piece, not in {len(cores)}{reason}"
         )
-    return cores[0].network
+    return cores[0]

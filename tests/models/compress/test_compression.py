@@ -10,10 +10,11 @@ from bitwright.models.compress.compression import Compressed, StoppedError, comp
 from bitwright.models.compress.datasets import Dataset, load_dataset
 from bitwright.models.compress.integer import integer_accuracy, to_integers
 from bitwright.models.compress.recipe import Recipe, load_recipe
-from bitwright.models.compress.subject import Subject
+from bitwright.models.compress.subject import Encoding, Subject
 from bitwright.models.compress.training import DivergedError, TrainingOptions, logits
-from bitwright.models.compress.weight_codes import CodebookCode, FixedCode
+from bitwright.models.compress.weight_codes import CodebookCode, FixedCode, PlanesCode, TwoScaleCode
 from bitwright.models.graph import Graph, run_graph
+from bitwright.models.importers.run import run_model
 
 TWO_PASSES = """
 seed = 3
@@ -249,3 +250,66 @@ def test_a_loss_that_is_not_finite_is_a_divergence(trained: Subject) -> None:
 
     with pytest.raises(DivergedError, match="training diverges: the loss is"):
         subject.train(TrainingOptions(epochs=1, rate=1e30, optimizer="sgd"))
+
+
+def two_scale(weights: np.ndarray) -> TwoScaleCode:
+    """Signs of what exceeds half the mean size, with a scale for each side that differs by a third."""
+    signs = (np.sign(weights) * (np.abs(weights) > 0.5 * np.abs(weights).mean())).astype(np.int8)
+    size = np.full(len(weights), np.abs(weights)[signs != 0].mean())
+    return TwoScaleCode(signs=signs, positive=size, negative=0.75 * size)
+
+
+def sketch(weights: np.ndarray) -> PlanesCode:
+    """Three planes, each the sign of what those before leave, its scale the mean size of that."""
+    left, planes, scales = weights.astype(np.float64), [], []
+    for _ in range(3):
+        plane = np.where(left < 0, -1, 1).astype(np.int8)
+        scale = np.abs(left).reshape(len(left), -1).mean(1)
+        left = left - plane * scale.reshape(-1, *[1] * (weights.ndim - 1))
+        planes.append(plane)
+        scales.append(scale)
+    return PlanesCode(planes=np.stack(planes), scales=np.stack(scales))
+
+
+@pytest.mark.parametrize("kind", ["sketch", "two scales"])
+@pytest.mark.parametrize("layer", ["conv2", "fc"])
+def test_planes_run_as_planes_and_tell_what_the_float_network_tells(
+    trained: Subject, kind: str, layer: str
+) -> None:
+    subject = Subject.of(trained.model.to_graph(), trained.data)
+    weights = subject.weight(layer)
+    subject.encode(layer, sketch(weights) if kind == "sketch" else two_scale(weights))
+    ours = logits(subject.model, subject.data, subject.data.test_x)
+
+    integers = to_integers(subject)
+
+    step = integers.model.cores[0]
+    planes = 3 if kind == "sketch" else 2
+    assert integers.exact[layer] and integers.network.weights[layer].values.shape[0] == planes * len(weights)
+    assert integers.network.weights[layer].fmt.name == ("binary" if kind == "sketch" else "ternary")
+    graph = integers.model.graph
+    real = subject.data.real(subject.data.test_x)
+    theirs = run_model(integers.model, {"input": real})[graph.outputs[0]]
+    # int8 activations: a step of the logits is (greatest − least) / 255; a few steps of error add up.
+    step_size = integers.network.tensors[integers.network.output].scale
+    assert step_size is not None and step.network is integers.network
+    assert np.abs(theirs - ours.numpy()).mean() < 2 * step_size
+    assert np.mean(theirs.argmax(1) == ours.numpy().argmax(1)) > 0.98
+
+
+def test_masks_and_encodings_reach_the_records(trained: Subject) -> None:
+    subject = Subject.of(trained.model.to_graph(), trained.data)
+    kept = np.random.default_rng(2).random((32, 16, 3, 3)) < 0.2
+    subject.prune("conv3", kept)
+    indices = np.where(kept, np.random.default_rng(1).integers(1, 4, kept.shape), 0)
+    subject.encode("conv3", CodebookCode(indices=indices, centroids=np.array([0.0, -0.1, 0.1, 0.3])))
+    subject.encodings["conv3"] = Encoding(name="relative4+huffman")
+    subject.prune("conv2", np.repeat(np.arange(16) % 2 == 0, 8 * 9).reshape(16, 8, 3, 3), "filter")
+
+    record = to_integers(subject).network.weights
+
+    assert record["conv3"].encoding == "relative4+huffman" and record["conv3"].codebook is not None
+    assert np.array_equal(record["conv3"].mask, kept)
+    assert record["conv2"].granularity == "filter" and record["conv2"].mask is not None
+    assert record["conv2"].mask.ravel().tolist() == [True, False] * 8
+    assert len(record["conv3"].payload) < 32 * 16 * 9 * 0.2 * 1.2

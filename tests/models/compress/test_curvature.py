@@ -105,5 +105,5 @@ def test_fisher_is_the_mean_square_of_each_samples_gradient() -> None:
 
 def test_an_unknown_kind_is_refused() -> None:
     model = linear_model(2, 2)
-    with pytest.raises(ValueError, match="curvature must be one of gauss-newton, .* not exact"):
+    with pytest.raises(ValueError, match=r"curvature must be one of gauss-newton, .* not exact"):
         diagonal_hessian(model, model.layers, torch.zeros(2, 2), torch.zeros(2), kind="exact")
