@@ -85,6 +85,9 @@ def allocate_bits(
         bits[places[out]] = low if side is under else high
         free[places[out]] = False
     whole = np.clip(np.floor(bits + 1e-9), low, high).astype(np.int64)
+    while float((rho * whole).sum()) > budget:  # layers held at `high` may leave others less than `low`
+        able = np.flatnonzero(whole > low)
+        whole[able[int((10.0 ** (-kappa * whole[able] / 10.0) / rho[able]).argmin())]] -= 1
     best = _spent(whole, rho, budget, high, kappa)
     # A large layer's bit may cost more than what remains: each layer is also tried with a bit more, which
     # the others give up where it costs least.

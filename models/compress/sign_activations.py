@@ -27,7 +27,7 @@ def binarise_inputs(
     """The graph in which the layers compute on signs, and the layers whose inputs are signs.
 
     A layer that takes the network's input goes on taking it as it is. Without `blocks` the activation in
-    front of a layer becomes a norm and a sign where it stands: convolution, (pool), norm, sign (BNN). With
+    front of a layer becomes a norm and a sign where it stands: convolution, norm, sign, pool (BNN). With
     `blocks` norm and sign move right in front of the layer, behind a pool: norm, sign, convolution, pool
     (XNOR-Net: pooling signs loses what made them).
 
@@ -39,11 +39,13 @@ def binarise_inputs(
             the window of |input| before the sign; their biases go, a norm after them must make up for it.
 
     Raises:
-        ValueError: a K map for a layer that isn't followed by a norm, or whose window is dilated or unevenly
-            padded; names it.
+        ValueError: a K map without blocks, for a layer that no norm follows or that has a pool between its
+            sign and itself, or whose window is dilated or unevenly padded; names it.
 
     Source: Courbariaux et al. 2016, Algorithm 1; Rastegari et al. 2016, section 3.2 and figure 3.
     """
+    if k_map and not blocks:
+        raise ValueError("a K map needs the order of blocks, in which signs stand right in front of layers")
     draft = Rewriting(graph)
     signed = []
     for name in (node.name for node in graph.nodes if node.name in layers):
@@ -158,6 +160,11 @@ def _add_k_map(draft: Rewriting, layer: Node, before: str) -> None:
     if dilated or pads[0] != pads[2] or pads[1] != pads[3]:
         raise ValueError(f"layer {layer.name}: a K map needs a window that isn't dilated and is padded alike")
     name = layer.name
+    _, maker = _walk(draft, layer.inputs[0], _SHAPES)
+    if maker is None or maker.op != "BipolarQuant":
+        raise ValueError(
+            f"layer {name}: a K map needs the layer's sign right in front of it, not behind a pool"
+        )
     # The name's sums move aside, so that what comes after takes the product under the old name.
     sums, product = draft.free(f"{name}.sums"), layer.outputs[0]
     at = draft.nodes.index(layer)

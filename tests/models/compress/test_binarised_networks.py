@@ -90,6 +90,21 @@ def test_a_k_map_needs_a_norm_after_it_which_the_next_signed_layer_brings():
     changed, _ = binarise_inputs(graph, ["conv2", "ip1"], blocks=True, k_map=True)
     assert len(next(node for node in changed.nodes if node.name == "conv2").inputs) == 2
     assert _ops(changed).count("Mul") == 1
+    with pytest.raises(ValueError, match="a K map needs the order of blocks"):
+        binarise_inputs(graph, ["conv2", "ip1"], k_map=True)
+
+
+def test_residual_networks_get_a_sign_on_each_branch_that_a_layer_takes():
+    graph = architecture("resnet20", seed=1)
+    names = [layer.name for layer in TrainableGraph(graph).layers][1:-1]
+    for blocks in (False, True):
+        changed, signed = binarise_inputs(graph, names, blocks=blocks)
+        assert signed == names
+        inputs = {node.name: node.inputs[0] for node in changed.nodes}
+        model = TrainableGraph(changed)
+        with model.captured([inputs[name] for name in names]) as found, torch.no_grad():
+            model(torch.randn(2, 3, 32, 32))
+        assert all(set(found[inputs[name]].unique().tolist()) == {-1.0, 1.0} for name in names)
 
 
 def test_bnn_learns_the_digits_with_one_bit_weights_and_activations():

@@ -99,6 +99,19 @@ def test_allocated_bits_lie_between_the_closed_form_and_a_tenth_above_the_exhaus
         assert allocation_noise(closed_form_bits(sizes, mean)) <= best + 1e-12
 
 
+def test_no_allocation_takes_more_than_its_budget():
+    rng = np.random.default_rng(7)
+    cases = [((1, 1_000_000), 2.0), ((10, 10), 8.0)]
+    cases += [(tuple(10 ** rng.integers(0, 6, 5)), float(rng.uniform(2, 8))) for _ in range(50)]
+    for sizes, mean in cases:
+        found = allocate_bits(sizes, mean)
+        assert min(found) >= 2 and max(found) <= 8
+        assert sum(n * b for n, b in zip(sizes, found, strict=True)) <= mean * sum(sizes) + 1e-6
+    assert allocate_bits((10, 10), 8.0) == (8, 8)
+    with pytest.raises(ValueError, match="mean_bits must be at least 2"):
+        allocate_bits((10, 10), 1.9)
+
+
 def test_half_a_bit_more_allocated_helps_more_than_half_a_bit_everywhere_would():
     even, shared = trained("digits"), trained("digits")
     FixedPointPass(bits=3, training=_ROUND_ONLY).apply(even)

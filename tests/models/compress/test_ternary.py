@@ -77,13 +77,13 @@ def test_gradients_of_latent_weights_are_scaled_by_what_they_stand_for():
 
 def test_scales_start_at_the_means_of_what_they_stand_for_and_stay_above_zero():
     transform = TrainedTernary(np.array([[1.0, 0.5, -0.4, 0.0]], np.float32), 0.05)
-    assert float(transform.positive) == pytest.approx(0.75)
-    assert float(transform.negative) == pytest.approx(0.4)
+    assert transform.positive.item() == pytest.approx(0.75)
+    assert transform.negative.item() == pytest.approx(0.4)
     latent = torch.nn.Parameter(torch.ones(1, 4))
     with torch.no_grad():
         transform.positive.fill_(-1.0)
     transform.after_step(latent)
-    assert float(transform.positive) > 0
+    assert transform.positive.item() > 0
 
 
 def test_ternary_networks_keep_their_accuracy_on_the_digits():
