@@ -155,8 +155,8 @@ class DynamicSurgery(Pass):
                 spliced[name] += back
 
         subject.train(options, Hooks(before_step=update), self.name)
-        for name, mask in masks.items():
-            kept = mask.kept.numpy().astype(np.bool_)
+        for name, spliced_mask in masks.items():
+            kept = spliced_mask.kept.numpy().astype(np.bool_)
             if not kept.any():
                 raise ValueError(
                     f"{self.name}: layer {name}: every weight is cut: lower its strength, {told[name]:g}"

@@ -72,6 +72,8 @@ class GroupLasso(Pass):
     strength: float = 0.1
 
     def __post_init__(self) -> None:
+        if self.layers != ("all",):
+            raise ValueError("layers must be left out: structures names the layers")
         for key, value in self.structures.items():
             if value not in _STRUCTURES:
                 raise ValueError(f"structures.{key} must be one of {', '.join(_STRUCTURES)}, not {value!r}")

@@ -41,7 +41,7 @@ def log_mel(x: NDArray[Any]) -> NDArray[np.uint8]:
     decibels = 10.0 * np.log10(energy + 1e-9)
     loudest = decibels.max(axis=(1, 2), keepdims=True)
     scaled = 255.0 * np.clip((decibels - loudest) / _DECIBELS + 1.0, 0.0, 1.0)
-    return np.round(scaled).astype(np.uint8)[:, None]
+    return np.asarray(np.round(scaled), np.uint8)[:, None]
 
 
 def _bands(bins: int) -> NDArray[np.float64]:

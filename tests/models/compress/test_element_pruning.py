@@ -169,6 +169,8 @@ def test_correlation_keeps_a_density_and_the_accuracy() -> None:
         ({"kind": "prune.magnitude", "density": 0.5, "quality": {"all": 1.0}}, "quality stands instead of"),
         ({"kind": "prune.obd", "curvature": "exact"}, "curvature must be one of"),
         ({"kind": "prune.surgery"}, "strength must say c"),
+        ({"kind": "train.group-lasso", "layers": ["conv"]}, "layers must be left out: structures names"),
+        ({"kind": "train.group-lasso", "structures": {"conv": "row"}}, r"structures\.conv must be one of"),
         ({"kind": "prune.magnitude", "scope": "global"}, "scope global needs a density"),
     ],
 )

@@ -26,6 +26,7 @@ BUDGETS = {
     "inbound-pruning": (0.6, 0.05),
     "thinet": (0.4, 0.1),
     "channel-lasso": (0.4, 0.08),
+    "structured-sparsity": (0.3, 0.05),
 }
 
 
@@ -42,7 +43,7 @@ def test_a_quick_recipe_reaches_its_budget(stem: str) -> None:
     assert done.passes[-1].accuracy_after > done.passes[0].accuracy_after - loss
 
 
-@pytest.mark.parametrize("stem", [*BUDGETS, "structured-sparsity"])
+@pytest.mark.parametrize("stem", BUDGETS)
 def test_a_long_recipe_fits_its_network(stem: str) -> None:
     recipe = load_recipe(SHIPPED / f"{stem}.toml")
     assert recipe.model is not None
