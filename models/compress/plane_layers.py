@@ -154,4 +154,5 @@ class _Sums:
         real = (old.bias_or_zero.astype(np.float64) + zero_point * before) * old.scales
         first = np.maximum(planes.scales[0], 1e-30)
         bias[0] += np.rint(np.clip(real / first, -(2.0**30), 2.0**30)).astype(np.int64)
-        return bias.ravel()
+        flat: NDArray[np.int64] = bias.ravel()
+        return flat
