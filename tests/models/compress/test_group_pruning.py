@@ -51,7 +51,7 @@ def test_a_groups_norm_is_the_mean_over_its_own_weights() -> None:
 
 @pytest.mark.parametrize("granularity", ["vector", "kernel", "column", "block", "channel", "filter"])
 def test_every_granularity_keeps_its_budget_and_recovers(granularity: str) -> None:
-    subject = trained("digits", epochs=4.0)
+    subject = trained("digits", epochs=3.0)
     before = subject.accuracy("test")
     prune = PruneByGroups(granularity=granularity, layers=("conv2", "conv3"), density=0.5, block=(4, 4))
     prune.check(subject)
@@ -91,6 +91,7 @@ def test_the_l21_norm_has_a_gradient_of_unit_vectors_and_none_at_zero() -> None:
     assert torch.allclose(weight.grad, torch.tensor([[0.6, 0.8], [0.0, 0.0]]))
 
 
+@pytest.mark.slow
 def test_group_lasso_empties_filters_that_then_leave_with_little_loss() -> None:
     subject = trained("digits")
     before = subject.accuracy("test")
