@@ -13,8 +13,9 @@ CASES ?= 560
 SEED ?= 0
 JOBS ?= 2
 FILES ?= 2000
+SHARED ?= ../shared/data
 
-.PHONY: help demo test test-all check wheel-check verify-all prove pe-cost bench fuzz clean
+.PHONY: help demo test test-all check wheel-check verify-all prove pe-cost bench methods headline fuzz clean
 
 help:
 	@echo "make demo        trains, simulates, verifies and places a small network; build/demo/report.html"
@@ -24,6 +25,8 @@ help:
 	@echo "make prove       the units' proofs and their broken twins"
 	@echo "make pe-cost     LUTs, registers and DSP blocks of the PEs' parts, beside their targets"
 	@echo "make bench       the speed of cycle model beside RTL, of mapping, of the integer reference and of the systolic mode"
+	@echo "make methods     every compression recipe that ships; writes docs/methods.md"
+	@echo "make headline    the published compressions of LeNets and ResNet-20, from trained weights"
 	@echo "make fuzz        FILES=$(FILES) damaged model files: each is read, or refused by one line"
 	@echo "make clean       removes build/, dist/ and .venv"
 
@@ -80,6 +83,15 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/reference_speed.py
 	$(BIN)/python benchmarks/systolic_speed.py
 	$(BIN)/python benchmarks/search_speed.py
+
+methods: $(STAMP)
+	@if [ -d $(SHARED) ]; then $(BIN)/python -m bitwright.reports.methods_document --jobs $(JOBS) \
+	  --data mnist=$(SHARED)/mnist.npz --data cifar10=$(SHARED)/cifar10_10k_2k.npz \
+	  --data spoken-digits=$(SHARED)/fsdd_8k_1s.npz -o docs/methods.md; \
+	else echo "skipped: the data isn't there: $(SHARED)"; fi
+
+headline: $(STAMP)
+	$(BIN)/python benchmarks/headline.py --shared $(SHARED)
 
 fuzz: $(STAMP)
 	$(BIN)/python tests/fuzz/fuzz_drive.py --count $(FILES) --seed $(SEED)

@@ -16,7 +16,7 @@ from string import Template
 from typing import Any
 
 from .files import write_text
-from .method_runs import MACHINE, run_method
+from .method_runs import MACHINE, SETTINGS, run_method
 from .progress import say
 from .units import amount, percent
 
@@ -76,7 +76,9 @@ def document(rows: Mapping[str, Mapping[str, Any]], faults: Mapping[str, str]) -
     """The Markdown text."""
     from ..models.compress.methods import HARDWARE, METHODS
 
-    head = Template(_HEAD.read_text(encoding="utf-8")).substitute(machine=MACHINE)
+    head = Template(_HEAD.read_text(encoding="utf-8")).substitute(
+        machine=MACHINE, settings=", ".join(SETTINGS)
+    )
     lines = [head.rstrip("\n"), *(f"| {name} | {text} |" for name, text in HARDWARE.items()), ""]
     lines += [
         f"| {' | '.join(_HEADS)} |",
