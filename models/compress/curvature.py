@@ -113,6 +113,14 @@ def diagonal_hessian(
             by_value = dict(zip(makes, slopes, strict=True))
             for layer in layers:
                 shape = tuple(model.weight(layer.name).shape)
+                if (
+                    len(nodes[layer.name]) == 1 and len(shape) == 2
+                ):  # (δ a)² = δ² a², without a matrix a sample
+                    slope = by_value[nodes[layer.name][0].outputs[0]]
+                    if slope is not None:
+                        read = values[nodes[layer.name][0].inputs[0]].detach()
+                        sums[layer.name] += (slope.double() ** 2).T @ read.double() ** 2
+                    continue
                 product: Tensor | None = None
                 for node in nodes[layer.name]:
                     slope = by_value[node.outputs[0]]
