@@ -116,7 +116,7 @@ def test_bnn_learns_the_digits_with_one_bit_weights_and_activations():
     assert _ops(subject.model.graph).count("BipolarQuant") == 2
 
 
-@pytest.mark.parametrize("k_map", [False, True])
+@pytest.mark.parametrize("k_map", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_xnor_net_learns_the_digits(k_map):
     subject = trained("digits", epochs=6)
     step = XnorNetPass(layers=("conv2", "conv3"), k_map=k_map)

@@ -102,6 +102,7 @@ def test_ternary_networks_keep_their_accuracy_on_the_digits():
     np.testing.assert_array_equal(two_scales.weight("conv3"), code.weights())
 
 
+@pytest.mark.slow
 def test_training_through_the_threshold_beats_the_threshold_alone():
     taken, learnt = trained("digits-mlp"), trained("digits-mlp", epochs=6)
     ThresholdTernaryPass(training=TrainingOptions(epochs=0)).apply(taken)
