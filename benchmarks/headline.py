@@ -71,9 +71,9 @@ def run(name: str, shared: Path, folder: Path) -> bool:
     ratio = done.original_bytes / done.payload_bytes
     parameters = done.original_bytes / 4 / kept_parameters(done)
     print(
-        f"{name}: {done.original_bytes} bytes of float32 to {done.payload_bytes}, {ratio:.1f} times; parameters "
-        f"{parameters:.1f} times fewer; test error {1 - done.original_accuracy:.2%} to {1 - done.accuracy:.2%}; "
-        f"{time.perf_counter() - began:.0f} s"
+        f"{name}: {done.original_bytes} bytes of float32 to {done.payload_bytes}, {ratio:.1f} times; "
+        f"parameters {parameters:.1f} times fewer; test error {1 - done.original_accuracy:.2%} to "
+        f"{1 - done.accuracy:.2%}; {time.perf_counter() - began:.0f} s"
     )
     reached = True
     for goal in goals:
