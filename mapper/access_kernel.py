@@ -192,16 +192,18 @@ def _unlisted(ext: Any, p: int, d: int, listed: int) -> int:
 @njit(forceinline=True)
 def _tile(x: int, low: int, listed: int, ext: Any, shape: Any) -> int:
     """Values of a whole tile below `low`, listed loops left aside."""
-    size = _unlisted(ext, low, _G, listed)
+    size: int = _unlisted(ext, low, _G, listed)
     if x != _O:
         size *= _unlisted(ext, low, _C, listed)
     if x != _I:
         size *= _unlisted(ext, low, _K, listed)
     if x == _W:
-        return size * _unlisted(ext, low, _FY, listed) * _unlisted(ext, low, _FX, listed)
+        size *= _unlisted(ext, low, _FY, listed) * _unlisted(ext, low, _FX, listed)
+        return size
     size *= _unlisted(ext, low, _B, listed)
     if x == _O:
-        return size * _unlisted(ext, low, _OY, listed) * _unlisted(ext, low, _OX, listed)
+        size *= _unlisted(ext, low, _OY, listed) * _unlisted(ext, low, _OX, listed)
+        return size
     for axis in range(2):
         if not (listed >> (_OY + axis)) & 1:
             size *= distinct(ext[low, _OY + axis], ext[low, _FY + axis], shape[_SY + axis], shape[_DY + axis])

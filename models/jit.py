@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 __all__ = ["cache_folder", "njit"]
 
@@ -77,6 +77,14 @@ class _Announcer(event.Listener):
 
 
 event.register("numba:compile", _Announcer())  # type: ignore[no-untyped-call]
+
+
+@overload
+def njit(function: Callable[..., Any], /) -> Any: ...
+
+
+@overload
+def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]: ...
 
 
 def njit(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
