@@ -507,11 +507,11 @@ class _Search:
         least = self.build()
         self.open = self._objective(least, soonest)
         if self.objective == "energy" or self.main < 0:
-            self._descend(least)
+            self._descend(least if self.objective != "edp" else least * soonest, soonest)
             return self.open
         self.first = True  # bands begin with a nest to beat: the first below the tables of all
         with contextlib.suppress(_EnoughError):
-            self._descend(self._objective(least, soonest) if self.objective == "edp" else least)
+            self._descend(self._objective(least, soonest) if self.objective == "edp" else least, soonest)
         self.first = False
         ratio = 1.02 if self.objective == "latency" else 1.1
         low, high = -math.inf, soonest
@@ -520,7 +520,7 @@ class _Search:
             slow = max(soonest, math.floor(low) + 1.0) if low > 0 else soonest
             self.open = self._objective(least, slow)
             if part < math.inf and not kernel.prune(part, slow, self.best):
-                self._descend(self._objective(part, slow) if self.objective == "edp" else part)
+                self._descend(self._objective(part, slow) if self.objective == "edp" else part, slow)
             if high > self.problem.macs * share + 1:
                 break
             low, high = high + 0.5, max(high * ratio, high + 1)
@@ -530,7 +530,7 @@ class _Search:
     def _objective(self, energy: float, latency: float) -> float:
         return {"energy": energy, "latency": latency, "edp": energy * latency}[self.objective]
 
-    def _descend(self, least: float) -> None:
+    def _descend(self, least: float, soonest: float) -> None:
         tiles = np.ones((self.n, 8), np.int64)
         tiles[-1] = self.problem.sizes
         counts = np.ones((len(self.machine.axes), 8), np.int64)
@@ -538,7 +538,7 @@ class _Search:
         busy = np.zeros((2, self.n + 1))
         full = np.zeros((8, 2, 6), np.int64)
         full[:, 0, 0], full[:, 1, 0] = self.problem.sizes, 1
-        self._branch(self.n - 2, tiles, counts, orders, 0.0, 0.0, busy, least, full)
+        self._branch(self.n - 2, tiles, counts, orders, 0.0, soonest, busy, least, full)
 
     def _branch(
         self, c: int, tiles: Array, counts: Array, orders: Array,
