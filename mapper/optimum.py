@@ -32,6 +32,8 @@ _TOGETHER = 64
 """Tiles of level 1 that are gone below before the time is looked at."""
 _TIES = 1 << 21
 """Candidates that are looked at for less energy once the least cycles are certain."""
+_SPLITS = 1 << 10
+"""Combinations of what axes unroll that are told apart where cycles are bounded."""
 _CELLS = 1 << 25
 """Tiles of the lattice at most; a layer that has more is searched over divisors alone, uncertified."""
 
@@ -371,11 +373,26 @@ class _Search:
                         if x == 2 or a.multicast[axis]:
                             served = served * self.details[b][:, axis].max(axis=0)
                     self.wide[c, x] *= np.where(irrelevant[x], served, 1)
+        self.splits = [self._split(c) for c in range(n - 1)]
         self._pe_moves(irrelevant)
         wide = [b for b in range(1, n) if len(self.options[b]) > 1]
         self.main = wide[0] if len(wide) == 1 else -1
         if self.main > 0 and len(self.options[0]) > 1:
             self.main = -1
+
+    def _split(self, c: int) -> tuple[Array, Array]:
+        """What axes below levels up to c may unroll together: counts by loop, and rows of their numbers."""
+        rows = np.ones((1, 8), np.int64)
+        for options in self.options[: c + 1]:
+            if len(rows) * len(options) > _SPLITS:
+                options = options.max(axis=0, keepdims=True)
+            rows = np.unique((rows[:, None] * options).reshape(-1, 8), axis=0)
+            rows = rows[[not np.any((rows >= row).all(1) & (rows > row).any(1)) for row in rows]]
+        values = [np.unique(column) for column in rows.T]
+        ways = np.zeros((8, max(map(len, values))), np.int64)
+        for d, found in enumerate(values):
+            ways[d, : len(found)] = found
+        return ways, np.stack([np.searchsorted(v, rows[:, d]) for d, v in enumerate(values)], axis=1)
 
     def _pe_moves(self, irrelevant: Array) -> None:
         """What the PEs take and give, at the least: a constant, and a part that an axis' option decides."""
@@ -523,7 +540,7 @@ class _Search:
                 self._descend(self._objective(part, slow) if self.objective == "edp" else part, slow)
             if high > self.problem.macs * share + 1:
                 break
-            low, high = high + 0.5, max(high * ratio, high + 1)
+            low, high = high + 0.5, float(math.floor(max(high * ratio, high + 1)))  # cycles are whole
             ratio = ratio * ratio if part == math.inf else ratio
         return self.open
 
@@ -605,8 +622,8 @@ class _Search:
         kernel.settle_candidates(
             c, picked, self.coords, self.sizes, self.details[b], self.at_level[b], self.classes,
             tiles.copy(), counts.copy(), orders.copy(), a.keep, a.axis_level, a.multicast, a.sliding, a.shape,
-            a.shares, self.coef[c], self.inner[c], pending, self.whole, self.steps[b], self.extra[b], spent,
-            latency, a.prices, a.ports, busy, self.best, bounds, costs, times, fulls,
+            a.shares, self.coef[c], self.inner[c], pending, self.whole, self.steps[b], self.extra[b],
+            *self.splits[c], float(a.pe[0]), spent, latency, a.prices, a.ports, busy, self.best, bounds, costs, times, fulls,
         )  # fmt: skip
         self.partial += len(picked)
         key = bounds[:, 0] * bounds[:, 1] if self.objective == "edp" else bounds[:, 0]

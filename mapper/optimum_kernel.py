@@ -207,11 +207,40 @@ def _price(x: int, row: Any, coef: Any) -> float:
 
 
 @njit
+def least_turns(full: Any, ways: Any, unrolled: Any) -> int:
+    """Steps of the busiest PE at the least, whatever is unrolled further in.
+
+    Of n instances that share a tile one takes at least the n-th part of it, rounded up.
+
+    Args:
+        full: by loop the sizes, and how often each, of the tiles that the busiest PE works on.
+        ways: instances that a loop may be split over, by loop, 0 after the last.
+        unrolled: what axes may unroll together, as columns of `ways`, shape (options, 8).
+    """
+    turns = np.zeros(ways.shape, np.int64)
+    for d in range(8):
+        for j in range(ways.shape[1]):
+            if ways[d, j] == 0:
+                break
+            for k in range(_KINDS):
+                if full[d, 1, k] == 0:
+                    break
+                turns[d, j] += full[d, 1, k] * -(-full[d, 0, k] // ways[d, j])
+    least = np.iinfo(np.int64).max
+    for o in range(unrolled.shape[0]):
+        steps = 1
+        for d in range(8):
+            steps *= turns[d, unrolled[o, d]]
+        least = min(least, steps)
+    return int(least)
+
+
+@njit
 def settle_candidates(
     c: int, picked: Any, coords: Any, sizes: Any, details: Any, boundary: Any, classes: Any,
     tiles: Any, counts: Any, orders: Any, keep: Any, axis_level: Any, multicast: Any, sliding: Any,
     shape: Any, shares: bool, coef: Any, inner: Any, pending: Any, whole: Any, steps: Any, extra: Any,
-    spent: float, latency: float, prices: Any, ports: Any, busy: Any, best: Any, out_bound: Any,
+    ways: Any, unrolled: Any, share: float, spent: float, latency: float, prices: Any, ports: Any, busy: Any, best: Any, out_bound: Any,
     out_spent: Any, out_busy: Any, out_full: Any,
 ) -> None:  # fmt: skip
     """Nothing; fills the exact cost of moves into level c of each candidate, and its bounds.
@@ -228,6 +257,8 @@ def settle_candidates(
         coef, inner, pending, whole: see `lattice_kernel`.
         steps: by option, the least steps of a PE.
         extra: by option, what the PEs take through its axes, at the least.
+        ways, unrolled: of the axes further in, as `least_turns` takes them.
+        share: cycles a step.
         spent: cost of all moves into levels above c.
         latency: least latency so far.
         busy: cycles of read ports, of write ports, and exposed, of the moves so far; shape (2, levels + 1).
@@ -239,11 +270,11 @@ def settle_candidates(
     ext, table, chains = new_work(n, axis_level, multicast)
     moves = np.empty((n, 3, MOVES), np.int64)
     scratch = np.empty((2, ext.shape[0]), np.int64)
-    unrolled, low, p, slides = 0, 0, 0, False
+    skip, low, p, slides = 0, 0, 0, False
     for level in range(n):
         for a in range(axes):
             if axis_level[a] == level:
-                unrolled |= 1 << p
+                skip |= 1 << p
                 p += 1
         p += 1
         slides = slides or (level >= c and sliding[level] > 0)
@@ -264,7 +295,7 @@ def settle_candidates(
         fill_extents(tiles, counts, axis_level, ext)
         listed = survey(orders, shape, slides, ext, table, chains)
         for d in range(8):
-            kinds = tile_sizes(ext, d, low, unrolled, scratch[0], scratch[1])
+            kinds = tile_sizes(ext, d, low, skip, scratch[0], scratch[1])
             out_full[i, d] = 0
             for k in range(min(kinds, _KINDS)):
                 out_full[i, d, 0, k], out_full[i, d, 1, k] = scratch[0, k], scratch[1, k]
@@ -308,7 +339,7 @@ def settle_candidates(
                     end = whole[x] if x == _O else 0.0
                     total += (pending[x, 0] + pending[x, 1]) * max(0.0, seen[x] - end)
             least = min(least, total)
-        slow = max(latency, steps[o])
+        slow = max(latency, steps[o], least_turns(out_full[i], ways, unrolled) * share)
         for level in range(n):
             reads, writes = into[0, level], into[1, level]
             slow = max(slow, reads + writes if ports[level, 2] > 0 else max(reads, writes))
