@@ -88,7 +88,7 @@ def fold(
     Raises:
         ValueError: a multiplier would be 1 or more, or a bias leave int32; names layer and channel.
     """
-    weights = np.array(values, np.int64)
+    weights = np.array(values, np.int64, order="C")  # so that flat rows are views of it
     count = weights.shape[0]
     offset = np.zeros(count) if bias is None else np.array(bias, np.float64)
     gain = np.ones(count)
@@ -182,7 +182,7 @@ def fold_thresholds(
     where = f"layer {layer}"
     if not cuts or any(a > b for a, b in pairwise(cuts)):
         raise ValueError(f"{where}: cuts must be one or more, in increasing order, not {tuple(cuts)}")
-    weights = np.array(values, np.int64)
+    weights = np.array(values, np.int64, order="C")  # so that flat rows are views of it
     count = weights.shape[0]
     steps = np.broadcast_to(np.asarray(weight_scale, np.float64), count)
     offset = np.zeros(count) if bias is None else np.asarray(bias, np.float64)

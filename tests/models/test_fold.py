@@ -189,3 +189,17 @@ def test_cuts_out_of_order_and_numbers_that_are_none_name_the_layer() -> None:
         thresholds((0.0,), float("nan"))
     with pytest.raises(ValueError, match="layer a: its accumulators must fit int32"):
         thresholds((0.0,), length=1000)
+
+
+def test_a_constant_channel_does_not_depend_on_how_its_weights_lie_in_memory() -> None:
+    # None of its weights stays, so none brings the input's zero point in: 9,144 · 100 steps of 2^-16 would
+    # be 14 levels.
+    norm = BatchNorm(gamma=np.zeros(1), beta=np.full(1, 2.6), mean=np.full(1, 9.0), variance=np.ones(1))
+    across = np.full((1, 3, 3, 8), 127).transpose(0, 3, 1, 2)
+    assert not across.flags.c_contiguous
+    folded = fold(
+        across, weight_scale=[0.1], input_scale=0.1, input_zero_point=-100, output_scale=0.1, norm=norm
+    )
+    assert not folded.values.any()
+    got = rescale(folded.bias, folded.multiplier, folded.shift, Rounding.HALF_EVEN)
+    assert got.tolist() == [26]
