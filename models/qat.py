@@ -56,7 +56,11 @@ class Block(nn.Module):
         return self.norm.weight.detach() / torch.sqrt(self.norm.running_var + self.norm.eps)
 
     def unquantized(self, x: Tensor) -> Tensor:
-        """What the quantiser would get: after norm and ReLU, before the pool."""
+        """What the quantiser would get if there were no pool: after norm and ReLU."""
+        y = self._normed(x)
+        return functional.relu(y) if self.relu else y
+
+    def _normed(self, x: Tensor) -> Tensor:
         weight = self.core.weight
         if self.quantized:
             weight = fake_quantized(weight, self.weight_format)
@@ -69,9 +73,7 @@ class Block(nn.Module):
                 y = functional.conv2d(x, weight, self.core.bias, self.core.stride, self.core.padding)
         else:
             y = functional.linear(x, weight, self.core.bias)
-        if self.norm is not None:
-            y = self.norm(y)
-        return functional.relu(y) if self.relu else y
+        return y if self.norm is None else self.norm(y)  # type: ignore[no-any-return]
 
     def settle(self, input_scale: float) -> float:
         """What a step of the activations is worth: at least what an accumulator's step is.
@@ -89,14 +91,12 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The block's activations, at the levels if the block is quantised."""
-        y = self.unquantized(x)
-        if not self.quantized:
-            return self._pooled(y)
-        if isinstance(self.quantizer, LowBitQuantizer):
-            # The same levels as pooled last, since cutting keeps order; but the gradient goes to the
-            # greatest value of a window and not to the first of many equal levels.
-            return self.quantizer(self._pooled(y))  # type: ignore[no-any-return]
-        return self._pooled(self.quantizer(y))
+        # Pooled first: ReLU and levels keep order, so the result is the same, of fewer values. And the
+        # gradient goes to the greatest value of a window and not to the first of many equal levels.
+        y = self._pooled(self._normed(x))
+        if self.relu:
+            y = functional.relu(y)
+        return self.quantizer(y) if self.quantized else y
 
     def _pooled(self, y: Tensor) -> Tensor:
         return functional.max_pool2d(y, self.pool) if self.pool > 1 else y

@@ -44,23 +44,30 @@ def weight_scale(weight: Tensor, fmt: Format) -> Tensor:
     return size.flatten(1).amax(1).clamp_min(_LEAST_SCALE) / fmt.max
 
 
-def weight_levels(weight: Tensor, fmt: Format) -> Tensor:
+def weight_levels(weight: Tensor, fmt: Format, scale: Tensor | None = None) -> Tensor:
     """The stored integers of float weights as floats, symmetric about 0, by output channel.
 
     int8: −127..127. Binary: the sign, +1 for 0. Ternary: the sign of what exceeds 0.7 · mean |w|, else 0.
+
+    Args:
+        weight: output channels first.
+        fmt: int8, ternary or binary.
+        scale: their `weight_scale`, where it is known already.
     """
     values = weight.detach()
     if fmt.kind == FormatKind.BINARY:
         return torch.where(values >= 0, 1.0, -1.0).to(values.dtype)
     if fmt.kind == FormatKind.TERNARY:
         return torch.sign(values) * _kept(values)
-    return torch.round(values / _along(weight_scale(values, fmt), values)).clamp(-fmt.max, fmt.max)
+    scale = weight_scale(values, fmt) if scale is None else scale
+    return torch.round(values / _along(scale, values)).clamp_(-fmt.max, fmt.max)
 
 
 def fake_quantized(weight: Tensor, fmt: Format) -> Tensor:
     """The weights at their levels; gradients reach the float weights unchanged."""
-    scale = _along(weight_scale(weight, fmt), weight)
-    return weight + (weight_levels(weight, fmt) * scale - weight).detach()
+    scale = weight_scale(weight, fmt)
+    levels = weight_levels(weight, fmt, scale)
+    return weight + (levels * _along(scale, levels) - weight.detach())
 
 
 class ActivationQuantizer(nn.Module):
@@ -99,13 +106,13 @@ class ActivationQuantizer(nn.Module):
         if self.observing:
             with torch.no_grad():
                 rate = self.momentum if self.seen else 1.0
-                self.low += rate * (x.min() - self.low)
-                self.high += rate * (x.max() - self.high)
+                self.low += rate * (x.amin() - self.low)
+                self.high += rate * (x.amax() - self.high)
                 self.seen = True
         scale, zero_point = self.parameters_of_range()
         clipped = x.clamp((-128 - zero_point) * scale, (127 - zero_point) * scale)
-        levels = torch.round(clipped.detach() / scale)
-        return clipped + (levels * scale - clipped).detach()
+        exact = clipped.detach()
+        return clipped + (torch.round(exact / scale).mul_(scale).sub_(exact))
 
 
 class LowBitQuantizer(nn.Module):
@@ -137,4 +144,4 @@ class LowBitQuantizer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`x` at its levels."""
         clipped = x.clamp(-1.0, 1.0)
-        return clipped + (self.levels(x.detach()) - clipped).detach()
+        return clipped + self.levels(x.detach()).sub_(clipped.detach())

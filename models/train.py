@@ -97,8 +97,11 @@ def _epochs(
     progress: Progress | None,
     before_epoch: Callable[[int], None],
 ) -> None:
+    # Channels last: torch pools and normalises few channels several times as fast.
     images, labels = _real(data.train_images), torch.from_numpy(data.train_labels)
-    optimizer = torch.optim.Adam(model.parameters(), lr=rate, weight_decay=1e-5)
+    images = images.contiguous(memory_format=torch.channels_last)
+    model.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate, weight_decay=1e-5, foreach=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs, eta_min=rate / 50)
     for epoch in range(epochs):
         model.train()
