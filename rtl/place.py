@@ -21,6 +21,7 @@ from .toolchain import (
     cache_folder,
     one_at_a_time,
     package_version,
+    prepare_wasm,
     run_tool,
     silent,
 )
@@ -107,9 +108,10 @@ def _run(
         # Relative names: the tool is WebAssembly and sees another /tmp.
         (folder / "netlist.json").write_bytes(gzip.decompress(netlist))
         progress(f"placing and routing on {placer.part} with nextpnr, seed {seed}")
-        module = placer.package.replace("-", "_")
+        start = [sys.executable, "-c", _RUN_NEXTPNR, placer.package.replace("-", "_")]
+        prepare_wasm(placer.package, [*start, "--version"])
         try:
-            log = run_tool([sys.executable, "-c", _RUN_NEXTPNR, module, *command], cwd=folder)
+            log = run_tool([*start, *command], cwd=folder)
         except ToolError as fault:
             complaint = complaint_of(fault.log)
             if not complaint:

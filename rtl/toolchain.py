@@ -27,6 +27,7 @@ __all__ = [
     "make_command",
     "one_at_a_time",
     "package_version",
+    "prepare_wasm",
     "run_tool",
     "silent",
     "verilator_command",
@@ -169,6 +170,30 @@ def _package_folder(distribution: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise ToolError(f"{distribution} is broken: pip install --force-reinstall {distribution}")
     return Path(next(iter(spec.submodule_search_locations)))
+
+
+def prepare_wasm(distribution: str, command: Sequence[str]) -> None:
+    """Nothing; a tool of WebAssembly is compiled for this machine, by one process while others wait.
+
+    The tool keeps what it compiled, but of processes that start it for the first time at once, each would
+    compile it: seconds of all processors. Nothing is done for a tool that isn't installed.
+
+    Args:
+        distribution: of the tool; each of its versions is prepared once.
+        command: what starts it and ends at once.
+
+    Raises:
+        ToolError: it doesn't start.
+    """
+    if importlib.util.find_spec(_WHEELS[distribution]) is None:
+        return
+    done = cache_folder("wasm") / f"{distribution}-{package_version(distribution)}"
+    if done.is_file():
+        return
+    with one_at_a_time(done):
+        if not done.is_file():
+            run_tool(command)
+            done.touch()
 
 
 def verilator_command() -> list[str]:

