@@ -73,7 +73,7 @@ class Block(nn.Module):
                 y = functional.conv2d(x, weight, self.core.bias, self.core.stride, self.core.padding)
         else:
             y = functional.linear(x, weight, self.core.bias)
-        return y if self.norm is None else self.norm(y)  # type: ignore[no-any-return]
+        return y if self.norm is None else self.norm(y)
 
     def settle(self, input_scale: float) -> float:
         """What a step of the activations is worth: at least what an accumulator's step is.

@@ -100,7 +100,7 @@ def _epochs(
     # Channels last: torch pools and normalises few channels several times as fast.
     images, labels = _real(data.train_images), torch.from_numpy(data.train_labels)
     images = images.contiguous(memory_format=torch.channels_last)
-    model.to(memory_format=torch.channels_last)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(model.parameters(), lr=rate, weight_decay=1e-5, foreach=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs, eta_min=rate / 50)
     for epoch in range(epochs):
