@@ -150,6 +150,5 @@ def _build(sources: Mapping[str, str], flags: list[str], main: Main, scratch: Pa
     gxx, _ = compiler()
     make = [make_command(), "-C", "objects", "-f", "Vtop.mk", f"-j{os.cpu_count() or 1}"]
     make += [f"CXX={gxx}", f"LINK={gxx}", "AR=ar", f"PYTHON3={sys.executable}"]
-    # Verilator's own library is half of a small design's compile time, and little of a run's.
-    make += ["CFG_CXXFLAGS_PCH_I=-include", "OPT_FAST=-O1", "OPT_GLOBAL=-O0", f"VM_TRACE={int(trace)}"]
+    make += ["CFG_CXXFLAGS_PCH_I=-include", "OPT_FAST=-O1", f"VM_TRACE={int(trace)}"]
     run_tool(make, cwd=scratch, environment=environment)
