@@ -23,7 +23,7 @@ from bitwright.models.train import (
 from sklearn.datasets import load_digits
 
 _QUICK_FLOORS = {"int8": 0.97, "ternary_int8": 0.96, "ternary": 0.95, "binary_int8": 0.96, "binary": 0.93}
-"""After 10 epochs at the levels; when set, the least of seeds 0 to 4 was 0.982, 0.980, 0.971, 0.976, 0.951."""
+"""After 10 epochs; when set, the least of seeds 0 to 4 was 0.982, 0.980, 0.971, 0.976, 0.951."""
 _FULL_FLOORS = {"int8": 0.97, "ternary_int8": 0.97, "ternary": 0.96, "binary_int8": 0.97, "binary": 0.95}
 """As the demo trains; when set, the least of seeds 0 to 4 was 0.982, 0.987, 0.973, 0.982, 0.964."""
 
