@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from . import lattice_kernel as lattice
 from . import optimum_kernel as kernel
+from .cost_kernel import BITS, PARTIAL, PLACE
 from .evaluation import Evaluation, evaluate, machine_arrays
 from .hierarchy import AbstractMachine
 from .loop_nest import LoopNest
@@ -34,6 +35,8 @@ _TIES = 1 << 21
 """Candidates that are looked at for less energy once the least cycles are certain."""
 _SPLITS = 1 << 10
 """Combinations of what axes unroll that are told apart where cycles are bounded."""
+_PORTS = 0.25
+"""Share of the PEs' cycles from which on the outermost ports' least cycles are sought, too."""
 _CELLS = 1 << 25
 """Tiles of the lattice at most; a layer that has more is searched over divisors alone, uncertified."""
 
@@ -384,9 +387,10 @@ class _Search:
         """What axes below levels up to c may unroll together: counts by loop, and rows of their numbers."""
         rows = np.ones((1, 8), np.int64)
         for options in self.options[: c + 1]:
-            if len(rows) * len(options) > _SPLITS:
-                options = options.max(axis=0, keepdims=True)
-            rows = np.unique((rows[:, None] * options).reshape(-1, 8), axis=0)
+            many = len(rows) * len(options) > _SPLITS
+            rows = np.unique(
+                (rows[:, None] * (options.max(axis=0) if many else options)).reshape(-1, 8), axis=0
+            )
             rows = rows[[not np.any((rows >= row).all(1) & (rows > row).any(1)) for row in rows]]
         values = [np.unique(column) for column in rows.T]
         ways = np.zeros((8, max(map(len, values))), np.int64)
@@ -521,6 +525,8 @@ class _Search:
         """The bound of a search that ends; where latency counts, tiles on axes come by rising steps."""
         share = float(self.a.pe[0])
         soonest = max(float(steps.min()) for steps in self.steps)
+        if self.objective != "energy":
+            soonest = max(soonest, self._busiest_port(soonest))
         least = self.build()
         self.open = self._objective(least, soonest)
         if self.objective == "energy" or self.main < 0:
@@ -543,6 +549,38 @@ class _Search:
             low, high = high + 0.5, float(math.floor(max(high * ratio, high + 1)))  # cycles are whole
             ratio = ratio * ratio if part == math.inf else ratio
         return self.open
+
+    def _busiest_port(self, soonest: float) -> float:
+        """Cycles that the outermost ports take at the least, as long as that may be above `soonest`.
+
+        The tables of least cost count cycles there instead of energy everywhere.
+        """
+        a, n = self.a, self.n
+        read, write, shared = a.ports[n - 1, :3]
+        each = np.zeros(2)  # each value once
+        prices = np.zeros_like(self.coef)
+        for c in range(n - 1):
+            for x in range(3):
+                p = self.parent[c, x]
+                if p < 0 or int(a.prices[p, x, PLACE]) != n - 1:
+                    continue
+                bits, partial = a.prices[p, x, BITS], a.prices[p, x, PARTIAL]
+                if x < 2:
+                    prices[c, x, 1] = bits * read
+                else:
+                    # With two ports it is the reads that repeat; all writes are at least one an output.
+                    prices[c, x, 1] = partial * (read + (write if shared else 0.0))
+                    prices[c, x, 3] = bits * (write if shared else 0.0)
+                if p == n - 1:
+                    each[int(x == 2)] += self.whole[x] * bits * (read if x < 2 else write)
+        once = float(each.sum() if shared else each.max())
+        if once < _PORTS * soonest or not np.any(prices):
+            return math.ceil(once - 1e-6)
+        kept = self.coef, self.base, self.extra, self.partial
+        self.coef, self.base, self.extra = prices, 0.0, [np.zeros_like(row) for row in self.extra]
+        least = self.build()
+        self.coef, self.base, self.extra, self.partial = kept
+        return max(once, math.ceil(least * (1 - 1e-9) - 1e-6)) if least < math.inf else once
 
     def _objective(self, energy: float, latency: float) -> float:
         return {"energy": energy, "latency": latency, "edp": energy * latency}[self.objective]
@@ -623,7 +661,8 @@ class _Search:
             c, picked, self.coords, self.sizes, self.details[b], self.at_level[b], self.classes,
             tiles.copy(), counts.copy(), orders.copy(), a.keep, a.axis_level, a.multicast, a.sliding, a.shape,
             a.shares, self.coef[c], self.inner[c], pending, self.whole, self.steps[b], self.extra[b],
-            *self.splits[c], float(a.pe[0]), spent, latency, a.prices, a.ports, busy, self.best, bounds, costs, times, fulls,
+            *self.splits[c], float(a.pe[0]), spent, latency, a.prices, a.ports, busy, self.best, bounds,
+            costs, times, fulls,
         )  # fmt: skip
         self.partial += len(picked)
         key = bounds[:, 0] * bounds[:, 1] if self.objective == "edp" else bounds[:, 0]

@@ -240,8 +240,8 @@ def settle_candidates(
     c: int, picked: Any, coords: Any, sizes: Any, details: Any, boundary: Any, classes: Any,
     tiles: Any, counts: Any, orders: Any, keep: Any, axis_level: Any, multicast: Any, sliding: Any,
     shape: Any, shares: bool, coef: Any, inner: Any, pending: Any, whole: Any, steps: Any, extra: Any,
-    ways: Any, unrolled: Any, share: float, spent: float, latency: float, prices: Any, ports: Any, busy: Any, best: Any, out_bound: Any,
-    out_spent: Any, out_busy: Any, out_full: Any,
+    ways: Any, unrolled: Any, share: float, spent: float, latency: float, prices: Any, ports: Any,
+    busy: Any, best: Any, out_bound: Any, out_spent: Any, out_busy: Any, out_full: Any,
 ) -> None:  # fmt: skip
     """Nothing; fills the exact cost of moves into level c of each candidate, and its bounds.
 
