@@ -81,6 +81,18 @@ def resnet18() -> list[tuple[Problem, int]]:
     ]
 
 
+LIMIT_S = 5.0
+"""Wall-clock seconds that a layer's search may take: the default of `bitwright map`."""
+PRESETS = ("eyeriss-like", "tpu-like", "nvdla-like")
+UNITS = {"energy": "pJ", "latency": "cycles", "edp": "pJ cycles"}
+
+
+def _preset(name: str) -> AbstractMachine:
+    machine = load_any(name)
+    assert isinstance(machine, AbstractMachine)
+    return machine
+
+
 def random_nests(
     rng: np.random.Generator, layer: Problem, many: int, *, even: bool
 ) -> tuple[np.ndarray, ...]:
@@ -129,14 +141,15 @@ def evaluation_rate(*, even: bool) -> float:
     return total / seconds
 
 
-def optimum_seconds() -> list[tuple[str, float, float, bool]]:
-    """(layer, CPU seconds, energy, certified) of each of ResNet-18's layers."""
+def optimum_seconds(objective: str, machine: AbstractMachine) -> list[tuple[str, float, float, float]]:
+    """(layer, CPU seconds, objective, gap) of each of ResNet-18's layers; a gap of 0 is certified."""
     rows = []
-    search(MACHINE, Problem(name="warm", K=16, C=16, OY=4, OX=4, FY=3, FX=3))
+    search(machine, Problem(name="warm", K=16, C=16, OY=4, OX=4, FY=3, FX=3), objective=objective)
     for layer, _ in resnet18():
         started = time.process_time()
-        found = search(MACHINE, layer, time_limit_s=60)
-        rows.append((layer.name, time.process_time() - started, found.evaluation.energy_pj, found.optimal))
+        found = search(machine, layer, objective=objective, time_limit_s=LIMIT_S)
+        gap = 0.0 if found.optimal else max(found.gap, 1e-12)
+        rows.append((layer.name, time.process_time() - started, found.objective_value, gap))
     return rows
 
 
@@ -147,13 +160,20 @@ def main() -> int:
         print(f"evaluations, 4 levels, ResNet-18, {kind}: {rate:,.0f} a second")
         for name, other in OTHERS.items():
             print(f"  {name:10} {other:8,} a second, ratio {rate / other:10,.1f}")
-    rows = optimum_seconds()
-    for name, seconds, energy, certified in rows:
-        word = "certified" if certified else "gap"
-        print(f"  {name:12} {seconds:6.2f} s  {energy / 1e6:10.3f} µJ  {word}")
-    seconds = [row[1] for row in rows]
-    median = float(np.median(seconds))
-    print(f"least energy: median layer {median:.2f} s, all {sum(seconds):.2f} s")
+    gaps = 0
+    for machine in (MACHINE, *map(_preset, PRESETS)):
+        for objective, unit in UNITS.items():
+            rows = optimum_seconds(objective, machine)
+            for name, seconds, value, gap in rows:
+                word = f"gap {gap:.2%}" if gap else "certified"
+                print(f"  {name:12} {seconds:6.2f} s  {value:12.6g} {unit:9} {word}")
+            spent = [row[1] for row in rows]
+            certified = sum(not row[3] for row in rows)
+            print(
+                f"{machine.name}, least {objective}: {certified} of {len(rows)} layers certified, median "
+                f"layer {float(np.median(spent)):.2f} s, all {sum(spent):.2f} s"
+            )
+            gaps += len(rows) - certified if machine is MACHINE else 0
     started = time.process_time()
     found = walk_space(EYERISS256, LAYER, SPACE, objective="edp")
     print(
@@ -161,14 +181,13 @@ def main() -> int:
         f"{time.process_time() - started:.2f} s (Timeloop 27.4 s)"
     )
     product = Problem(name="matmul", K=1024, C=1024, OX=1024)
-    machine = load_any("tpu-like")
-    assert isinstance(machine, AbstractMachine)
+    machine = _preset("tpu-like")
     for objective in ("energy", "latency", "edp"):
         started = time.process_time()
         found = search(machine, product, objective=objective, time_limit_s=60)
         word = "certified" if found.optimal else "gap"
         print(f"1024³ product on tpu-like, {objective:8}: {time.process_time() - started:.2f} s, {word}")
-    return 0 if all(row[3] for row in rows) else 1
+    return 1 if gaps else 0
 
 
 if __name__ == "__main__":

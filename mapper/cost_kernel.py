@@ -21,7 +21,7 @@ from .access_kernel import (
     new_work,
 )
 
-__all__ = ["PLACE", "cost_of", "evaluate_batch"]
+__all__ = ["BITS", "PARTIAL", "PLACE", "cost_of", "evaluate_batch"]
 
 # Columns of `prices`, one row a level and operand: bits of a complete value and of a partial sum as they lie
 # in the level; picojoules of a bit read and of a bit written; the level whose ports and energy it is, another

@@ -12,7 +12,10 @@ from .access_kernel import MOVES, count_all, count_operand, fill_extents, new_wo
 from .cost_kernel import PLACE, cost_of
 from .lattice_kernel import FAR, NEAR, STATES, first_share, move_least, visits_least
 
-__all__ = ["BEST", "bound_candidates", "finish_below", "finish_candidates", "prune", "settle_candidates"]
+__all__ = [
+    "BEST", "bound_candidates", "finish_below", "finish_candidates", "least_turns", "prune",
+    "settle_candidates",
+]  # fmt: skip
 
 _W, _I, _O = range(3)
 _K = 2

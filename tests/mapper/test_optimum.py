@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import stepped_nest
 from bitwright.mapper import cost_kernel as kernel
+from bitwright.mapper import optimum_kernel
 from bitwright.mapper.evaluation import machine_arrays
 from bitwright.mapper.hierarchy import AbstractMachine, Axis, Level, PeMode
 from bitwright.mapper.mapping import MappingError
@@ -208,3 +209,54 @@ def test_unknown_objectives_are_refused() -> None:
     machine = AbstractMachine(name="m", levels=(_level("file", size_bits=480), _level("dram")))
     with pytest.raises(ValueError, match="objective must be one of energy, latency, edp, not 'speed'"):
         search(machine, Problem(name="x", K=8), objective="speed")
+
+
+def test_the_least_steps_of_a_busiest_pe_are_those_of_splitting_each_piece_evenly() -> None:
+    # 7 pixels in pieces of 4 and 3: split over 4 PEs they take 1 + 1 steps, over 2 PEs 2 + 2; 6 channels
+    # (one piece) take 6 of one PE, 2 of 3 PEs. 4 x 1 takes 2 * 6 = 12 steps, 2 x 3 takes 4 * 2 = 8.
+    full = np.zeros((8, 2, 6), np.int64)
+    full[:, :, 0] = 1
+    full[5, :, :2] = [[4, 3], [1, 1]]
+    full[2, 0, 0] = 6
+    ways = np.zeros((8, 2), np.int64)
+    ways[:, 0] = 1
+    ways[5], ways[2] = (2, 4), (1, 3)
+    unrolled = np.zeros((2, 8), np.int64)
+    unrolled[0, 5], unrolled[1, 2] = 1, 1
+    for run in (optimum_kernel.least_turns, optimum_kernel.least_turns.py_func):
+        assert run(full, ways, unrolled) == 8
+        assert run(full, ways, unrolled[:1]) == 12
+
+
+@pytest.mark.parametrize("objective", ["energy", "edp"])
+def test_nests_below_many_tiles_are_those_of_the_plain_function(
+    objective: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = AbstractMachine(
+        name="m",
+        levels=(
+            _level("file", size_bits=480),
+            _level("buffer", size_bits=1 << 12, read_pj=2.0, write_pj=2.0),
+            _level("dram", read_pj=50.0, write_pj=50.0, read_bits_per_cycle=16.0),
+        ),
+        axes=(Axis(name="rows", size=4, below="buffer", loops=("C", "OX")),),
+        pes=(PeMode(name="mac", weight_bits=8, input_bits=8),),
+    )
+    compiled = optimum_kernel.finish_below
+    after: list[list[np.ndarray]] = []
+
+    def both(*given: object) -> int:
+        plain = [v.copy() if isinstance(v, np.ndarray) else v for v in given]
+        done = int(compiled(*given))
+        assert compiled.py_func(*plain) == done
+        changed = [-1, -4, -5, -6, -7]  # looked, then the best nest's orders, counts, tiles and costs
+        for i in changed:
+            np.testing.assert_array_equal(given[i], plain[i])
+        after.append([np.copy(given[i]) for i in changed])
+        return done
+
+    monkeypatch.setattr(optimum_kernel, "finish_below", both)
+    found = search(machine, Problem(name="x", K=12, C=10, OX=14, FX=3), objective=objective)
+    assert found.optimal
+    assert after  # and they found the nest
+    assert after[-1][-1][0] == pytest.approx(found.evaluation.energy_pj)
