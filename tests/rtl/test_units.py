@@ -85,7 +85,11 @@ def executable(unit_machines: ModuleType) -> Path:
     return build_units(_units(unit_machines), cells=leaf_verilog(unit_machines.PAIRED))
 
 
-@pytest.mark.parametrize("module", TESTS)
+@pytest.mark.parametrize(
+    "module",
+    # All operand pairs of every multiplier take long; the proofs of CI run them, too.
+    [pytest.param(name, marks=pytest.mark.slow) if name == "multiply" else name for name in TESTS],
+)
 def test_unit_agrees_with_its_reference(executable: Path, tmp_path: Path, module: str) -> None:
     failure = None
     try:
