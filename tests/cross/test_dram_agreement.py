@@ -64,6 +64,7 @@ def test_a_dram_part_is_slower_than_none_and_its_refreshes_show() -> None:
     assert compiled.start.tolist() == plain.start.tolist()
 
 
+@pytest.mark.slow
 def test_a_port_that_fails_is_told_with_its_own_error() -> None:
     class Broken(PortMemory):
         def read(self, cycle: int, address: int, beats: int) -> list[int]:

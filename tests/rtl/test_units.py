@@ -87,7 +87,7 @@ def executable(unit_machines: ModuleType) -> Path:
 
 @pytest.mark.parametrize(
     "module",
-    # All operand pairs of every multiplier take long; the proofs of CI run them, too.
+    # All operand pairs of every multiplier take long: CI has those that the PE benches draw.
     [pytest.param(name, marks=pytest.mark.slow) if name == "multiply" else name for name in TESTS],
 )
 def test_unit_agrees_with_its_reference(executable: Path, tmp_path: Path, module: str) -> None:
