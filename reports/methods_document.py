@@ -98,6 +98,14 @@ def document(rows: Mapping[str, Mapping[str, Any]], faults: Mapping[str, str]) -
     missing = [method for method in METHODS if method.recipe not in rows]
     lines += ["", "## Not shown", ""]
     lines += [f"- {m.name} ({', '.join(m.references)}): {faults.get(m.recipe, 'planned')}" for m in missing]
+    lines += ["", "## Without cycles", ""]
+    lines += [
+        f"- {m.name}, {part}: {row[part]['reason']}"
+        for m in METHODS
+        if (row := rows.get(m.recipe)) is not None
+        for part in ("method", "rival")
+        if row[part] is not None and row[part]["reason"]
+    ]
     lines += ["", "## Commands", ""]
     lines += [f"    {rows[m.recipe]['command']}" for m in METHODS if m.recipe in rows]
     return "\n".join(lines) + "\n"
