@@ -67,8 +67,12 @@ def choose_among(
     judged = 0
 
     def score(mappings: Sequence[Mapping], first: int) -> float:
-        """The judge's score of consecutive layers from `first` on; infinity where their program is long."""
+        """The judge's score of consecutive layers from `first` on; infinity where their program is long,
+        or runs step lists, which a program without an image lacks: the estimate's choice stays then.
+        """
         nonlocal judged
+        if any(mapping.list_entries(machine) for mapping in mappings):
+            return math.inf
         if sum(_steps(mapping) for mapping in mappings) > _MOST_STEPS:
             return math.inf
         judged += 1

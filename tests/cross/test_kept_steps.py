@@ -8,6 +8,7 @@ from bitwright.mapper.machine import load_machine, override_machine
 from bitwright.models.zoo import random_input, random_network
 from bitwright.models.zoo_blocks import with_zero_blocks
 from bitwright.reports.agreement import Job, compare, draw_memory
+from bitwright.reports.core_mapping import map_for
 
 SETTINGS = [
     'array.pes=["int8", "ternary_int8", "binary_int8", "ternary", "binary", "vector"]',
@@ -34,3 +35,13 @@ def test_step_lists_and_sums_of_planes_agree_with_the_rtl() -> None:
     assert listed >= 4 and summed >= 4
     failures = [str(result) for result in compare(machine, jobs) if not result.agrees]
     assert not failures, "\n".join(failures)
+
+
+def test_layers_on_step_lists_are_mapped_with_the_cycle_model_as_judge() -> None:
+    machine = override_machine(load_machine("core-medium"), ["buffers.step_entries=1024"])
+
+    programs = [
+        map_for(with_zero_blocks(random_network(seed, max_channels=64), seed), machine) for seed in range(4)
+    ]
+
+    assert any(command["listed"] for program in programs for command in program.commands)
