@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .element_pruning import by_layer
+from .element_pruning import by_layer, check_densities, densities_by_layer
 from .layer_samples import captured_values, check_images, node_of, patches, sample
 from .masks import greatest, kept_count
 from .passes import Pass
@@ -57,9 +57,7 @@ class PruneInbound(Pass):
     images: int = 100
 
     def __post_init__(self) -> None:
-        for key, value in {"density": self.density, **self.densities}.items():
-            if not 0.0 < value <= 1.0:
-                raise ValueError(f"density of {key} must be above 0 and at most 1, not {value}")
+        check_densities(self.density, self.densities)
 
     def check(self, subject: Subject) -> None:
         """Nothing; refuses linear layers and grouped convolutions, and too few images."""
@@ -77,8 +75,7 @@ class PruneInbound(Pass):
     def apply(self, subject: Subject) -> None:
         """Nothing; prunes and trains."""
         layers = self.selected(subject)
-        told = {layer.name: self.density for layer in layers}
-        told |= by_layer(subject, layers, self.densities, f"{self.name}.densities")
+        told = densities_by_layer(subject, layers, self.density, self.densities, self.name)
         x, _ = sample(subject, self.images)
         for number, layer in enumerate(layers):
             subject.progress(f"{self.name}: {layer.name}", number / len(layers))

@@ -16,7 +16,7 @@ from .channel_selection import (
     least_squares_scales,
     refitted_weights,
 )
-from .element_pruning import by_layer
+from .element_pruning import by_layer, check_densities, densities_by_layer
 from .layer_samples import captured_values, check_images, sample, sampled_rows
 from .masks import greatest, kept_count
 from .passes import Pass
@@ -47,9 +47,7 @@ class ChannelPruning(Pass):
     """Output pixels of the next layer that are looked at in each image."""
 
     def __post_init__(self) -> None:
-        for key, value in {"density": self.density, **self.densities}.items():
-            if not 0.0 < value <= 1.0:
-                raise ValueError(f"density of {key} must be above 0 and at most 1, not {value}")
+        check_densities(self.density, self.densities)
         if self.pixels < 1:
             raise ValueError(f"pixels must be at least 1, not {self.pixels}")
 
@@ -64,8 +62,7 @@ class ChannelPruning(Pass):
     def apply(self, subject: Subject) -> None:
         """Nothing; cuts, mends and trains."""
         layers = self.selected(subject)
-        told = {layer.name: self.density for layer in layers}
-        told |= by_layer(subject, layers, self.densities, f"{self.name}.densities")
+        told = densities_by_layer(subject, layers, self.density, self.densities, self.name)
         for number, (name, share) in enumerate(told.items()):
             subject.progress(f"{self.name}: {name}", number / len(told))
             reader = reader_of(subject.model, subject.model.layer(name), self.name)

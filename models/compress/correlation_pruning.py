@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .element_pruning import by_layer
+from .element_pruning import by_layer, check_densities, densities_by_layer
 from .layer_samples import captured_values, check_images, node_of, patches, sample
 from .passes import Pass
 from .subject import Subject
@@ -90,9 +90,7 @@ class PruneByCorrelation(Pass):
     images: int = 500
 
     def __post_init__(self) -> None:
-        for key, value in {"density": self.density, **self.densities}.items():
-            if not 0.0 < value <= 1.0:
-                raise ValueError(f"density of {key} must be above 0 and at most 1, not {value}")
+        check_densities(self.density, self.densities)
         if not 0.5 <= self.share <= 1.0:
             raise ValueError(f"share must be from 0.5 to 1, not {self.share}")
 
@@ -108,8 +106,7 @@ class PruneByCorrelation(Pass):
     def apply(self, subject: Subject) -> None:
         """Nothing; prunes and trains."""
         layers = self.selected(subject)
-        told = {layer.name: self.density for layer in layers}
-        told |= by_layer(subject, layers, self.densities, f"{self.name}.densities")
+        told = densities_by_layer(subject, layers, self.density, self.densities, self.name)
         rng = np.random.default_rng([subject.seed, 20])
         x, _ = sample(subject, self.images)
         for number, layer in enumerate(reversed(layers)):

@@ -21,7 +21,15 @@ from .passes import Pass, select_layers
 from .subject import Subject
 from .trainable import WeightedLayer
 
-__all__ = ["ElementPruning", "PruneByDamage", "PruneByMagnitude", "by_layer", "scaled_dropout"]
+__all__ = [
+    "ElementPruning",
+    "PruneByDamage",
+    "PruneByMagnitude",
+    "by_layer",
+    "check_densities",
+    "densities_by_layer",
+    "scaled_dropout",
+]
 
 
 def by_layer(
@@ -40,6 +48,25 @@ def by_layer(
             raise ValueError(f"{where}: {selector!r} matches none of the pass's layers, {', '.join(names)}")
         found.update({name: value for name in chosen if name in names})
     return found
+
+
+def check_densities(density: float, densities: Mapping[str, float]) -> None:
+    """Nothing; ValueError for a share of what stays, of all layers or by selector, that none can be."""
+    for key, value in {"density": density, **densities}.items():
+        if not 0.0 < value <= 1.0:
+            raise ValueError(f"density of {key} must be above 0 and at most 1, not {value}")
+
+
+def densities_by_layer(
+    subject: Subject,
+    layers: tuple[WeightedLayer, ...],
+    density: float,
+    densities: Mapping[str, float],
+    name: str,
+) -> dict[str, float]:
+    """The share of each of `layers` that stays: by `densities`, else `density`; as `by_layer`."""
+    told = {layer.name: density for layer in layers}
+    return told | by_layer(subject, layers, densities, f"{name}.densities")
 
 
 @contextmanager

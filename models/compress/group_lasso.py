@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .element_pruning import by_layer
+from .element_pruning import by_layer, check_densities, densities_by_layer
 from .group_masks import group_norms, groups_of, spread
 from .masks import greatest, kept_count
 from .passes import Pass, select_layers
@@ -201,9 +201,7 @@ class GroupDamage(Pass):
     """Part of the training after the last cut."""
 
     def __post_init__(self) -> None:
-        for key, value in {"density": self.density, **self.densities}.items():
-            if not 0.0 < value <= 1.0:
-                raise ValueError(f"density of {key} must be above 0 and at most 1, not {value}")
+        check_densities(self.density, self.densities)
         if not math.isfinite(self.strength) or self.strength < 0:
             raise ValueError(f"strength must be finite, 0 or more, not {self.strength}")
         if self.cuts < 1:
@@ -231,8 +229,7 @@ class GroupDamage(Pass):
     def apply(self, subject: Subject) -> None:
         """Nothing; trains and cuts."""
         layers = self.selected(subject)
-        told = {layer.name: self.density for layer in layers}
-        told |= by_layer(subject, layers, self.densities, f"{self.name}.densities")
+        told = densities_by_layer(subject, layers, self.density, self.densities, self.name)
         tables = {name: groups_of(tuple(subject.model.weight(name).shape), "column") for name in told}
         flat = {name: torch.from_numpy(table.ravel()) for name, table in tables.items()}
         counts = {name: int(table.max()) + 1 for name, table in tables.items()}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..graph import Graph
 from .channels import ChannelMap
-from .element_pruning import by_layer
+from .element_pruning import by_layer, check_densities, densities_by_layer
 from .group_masks import GROUPINGS, group_norms, groups_of, spread
 from .masks import greatest, kept_count
 from .passes import Pass
@@ -78,9 +78,7 @@ class PruneByGroups(Pass):
     def __post_init__(self) -> None:
         if self.granularity not in GROUPINGS:
             raise ValueError(f"granularity must be one of {', '.join(GROUPINGS)}, not {self.granularity!r}")
-        for key, value in {"density": self.density, **self.densities}.items():
-            if not 0.0 < value <= 1.0:
-                raise ValueError(f"density of {key} must be above 0 and at most 1, not {value}")
+        check_densities(self.density, self.densities)
         if len(self.block) != 2 or min(self.block) < 1:
             raise ValueError(f"block must be rows and lanes, 1 or more each, not {self.block}")
         if self.norm not in ("l1", "l2"):
@@ -112,8 +110,7 @@ class PruneByGroups(Pass):
     def apply(self, subject: Subject) -> None:
         """Nothing; prunes, shrinks and trains, round by round."""
         layers = self.selected(subject)
-        told = {layer.name: self.density for layer in layers}
-        told |= by_layer(subject, layers, self.densities, f"{self.name}.densities")
+        told = densities_by_layer(subject, layers, self.density, self.densities, self.name)
         counts = {layer.name: int(self._groups(subject, layer.name).max()) + 1 for layer in layers}
         for number in range(1, self.rounds + 1):
             subject.progress(f"{self.name}: round {number} of {self.rounds}", (number - 1) / self.rounds)

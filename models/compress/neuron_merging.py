@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .element_pruning import by_layer
+from .element_pruning import by_layer, check_densities, densities_by_layer
 from .masks import kept_count
 from .passes import Pass
 from .readers import reader_of
@@ -65,9 +65,7 @@ class MergeNeurons(Pass):
     """By selector, instead of `density`."""
 
     def __post_init__(self) -> None:
-        for key, value in {"density": self.density, **self.densities}.items():
-            if not 0.0 < value <= 1.0:
-                raise ValueError(f"density of {key} must be above 0 and at most 1, not {value}")
+        check_densities(self.density, self.densities)
 
     def check(self, subject: Subject) -> None:
         """Nothing; refuses layers with a norm between them and their reader, or without one reader."""
@@ -84,8 +82,7 @@ class MergeNeurons(Pass):
     def apply(self, subject: Subject) -> None:
         """Nothing; merges layer after layer, and trains if `training` has epochs."""
         layers = self.selected(subject)
-        told = {layer.name: self.density for layer in layers}
-        told |= by_layer(subject, layers, self.densities, f"{self.name}.densities")
+        told = densities_by_layer(subject, layers, self.density, self.densities, self.name)
         for name, share in told.items():
             layer = subject.model.layer(name)
             reader = reader_of(subject.model, layer, self.name)

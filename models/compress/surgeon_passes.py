@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .brain_surgeon import inverse_hessian, surgeon_cut
 from .curvature import loss_columns
-from .element_pruning import by_layer
+from .element_pruning import by_layer, check_densities, densities_by_layer
 from .layer_samples import captured_values, check_images, node_of, patches, sample, sampled_rows
 from .masks import kept_count
 from .passes import Pass
@@ -49,9 +49,7 @@ class PruneBySurgeon(Pass):
     """What is added to the Hessian's diagonal, in parts of its mean."""
 
     def __post_init__(self) -> None:
-        for key, value in {"density": self.density, **self.densities}.items():
-            if not 0.0 < value <= 1.0:
-                raise ValueError(f"density of {key} must be above 0 and at most 1, not {value}")
+        check_densities(self.density, self.densities)
         if self.objective not in _OBJECTIVES:
             raise ValueError(f"objective must be one of {', '.join(_OBJECTIVES)}, not {self.objective!r}")
         if not math.isfinite(self.damping) or self.damping <= 0:
@@ -82,8 +80,7 @@ class PruneBySurgeon(Pass):
     def apply(self, subject: Subject) -> None:
         """Nothing; cuts layer after layer in the network's order, and trains."""
         layers = self.selected(subject)
-        told = {layer.name: self.density for layer in layers}
-        told |= by_layer(subject, layers, self.densities, f"{self.name}.densities")
+        told = densities_by_layer(subject, layers, self.density, self.densities, self.name)
         x, _ = sample(subject, self.images)
         for number, layer in enumerate(layers):
             subject.progress(f"{self.name}: {layer.name}", number / len(layers))
