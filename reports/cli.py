@@ -228,16 +228,16 @@ def demo(
     ] = Path("build/demo"),
     seed: Seed = 0,
     images: Annotated[int, typer.Option("--images", min=1, max=64, help="test images that the RTL runs")] = 4,
-    every_core: Annotated[
+    route_all: Annotated[
         bool,
-        typer.Option("--every-core", help="place the ternary and the binary core, too: 2 min more"),
+        typer.Option("--route-all", help="route the cores for one form alone, too: a minute more"),
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Everything once, on real data, with a report."""
     from .demo import run_demo
 
-    result = run_demo(output, seed=seed, images=images, every_core=every_core)
+    result = run_demo(output, seed=seed, images=images, route_all=route_all)
     _emit(result, as_json)
     if not result["verify"]["agrees"]:
         raise CheckError

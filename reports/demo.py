@@ -27,7 +27,7 @@ __all__ = ["MACHINE", "TARGET", "run_demo"]
 MACHINE = "core-small"
 TARGET = "ecp5-25k"
 ALONE = ("int8", "ternary", "binary")
-"""Forms that get a core of their own; without `every_core` only the first is placed, which takes minutes."""
+"""Forms that get a core of their own; without `route_all` these are placed, but not routed."""
 SHOWN = ("int8", "binary")
 """Forms whose run the report shows in detail."""
 PLACERS = 2
@@ -61,12 +61,12 @@ def _accuracy(trained: Mapping[str, TrainedDigits]) -> dict[str, Any]:
     return {"images": images, "about": about, "rows": rows, "disagreements": len(changed)}
 
 
-def _place(machine: Machine, pnr: bool) -> dict[str, Any]:
-    """The machine's cost on the demo's part, placed or synthesised alone, with the seconds it took."""
+def _place(machine: Machine, route: bool) -> dict[str, Any]:
+    """The machine's cost on the demo's part, placed and maybe routed, with the seconds it took."""
     from .synthesis import machine_cost
 
     started = time.perf_counter()
-    cost = machine_cost(machine, TARGET, pnr=pnr)
+    cost = machine_cost(machine, TARGET, pnr=True, route=route)
     return {**cost, "seconds": time.perf_counter() - started}
 
 
@@ -76,21 +76,21 @@ def _tools() -> Mapping[str, str]:
 
 
 def run_demo(
-    output: str | Path, *, seed: int = 0, images: int = 4, every_core: bool = False
+    output: str | Path, *, seed: int = 0, images: int = 4, route_all: bool = False
 ) -> dict[str, Any]:
     """The demo's result; writes report.html, result.json and each form as `.bw` into `output`.
 
     Trains a digits network in float and in every compressed form, converts each to integers, maps it on a
     small core that serves them all, simulates it, runs real test images through the RTL in Verilator,
-    compares bits, cycles and bytes, synthesises that core and one each for int8, ternary and binary
-    alone for an ECP5, and places the first two. A stack with ResNet-8's shapes goes through the same
+    compares bits, cycles and bytes, places that core and one each for int8, ternary and binary alone on an
+    ECP5, and routes the first. A stack with ResNet-8's shapes goes through the same
     model and the same RTL.
 
     Args:
         output: folder for the files, made as needed.
         seed: of training and weights.
         images: test images of each form that the RTL runs.
-        every_core: place all four cores.
+        route_all: route all four cores.
 
     Raises:
         ToolError: a hardware tool is missing or failed.
@@ -101,11 +101,12 @@ def run_demo(
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     cores = form_cores(load_machine(MACHINE), tuple(FORMS), ALONE)
-    placed = cores if every_core else (EVERY, ALONE[0])
-    # What is placed takes longest, and of that the most kinds: at the end no processor waits long.
-    longest_first = sorted(cores, key=lambda name: (name in placed, len(cores[name].array.pes)), reverse=True)
+    # What is routed takes longest, and of that the most kinds: at the end no processor waits long.
+    longest_first = sorted(cores, key=lambda name: (name == EVERY, len(cores[name].array.pes)), reverse=True)
     with workers(PLACERS) as pool:
-        placing = {name: hand_over(pool, _place, cores[name], name in placed) for name in longest_first}
+        placing = {
+            name: hand_over(pool, _place, cores[name], route_all or name == EVERY) for name in longest_first
+        }
         result = _run(cores, placing, folder, seed, images)
     from .report import render_report
 

@@ -91,8 +91,9 @@ def compare_machines(
 ) -> list[dict[str, Any]]:
     """A row for each form on each core that runs it: what the core takes and how long an image does.
 
-    Time uses the lower of the core's clock and its placed Fmax. `lut_seconds` is LUTs times the time
-    of an image: the time at equal area.
+    Time uses the lower of the core's clock and its Fmax, obtained alike for all cores: routed if all of them
+    were, else nextpnr's estimate after placing, which predicts wires. `lut_seconds` is LUTs times the time of
+    an image: the time at equal area.
 
     Args:
         cores: as from `form_cores`.
@@ -101,10 +102,11 @@ def compare_machines(
         accuracies: form -> share of test images that are right.
     """
     rows = []
+    routed = all(costs[core]["fmax_mhz"] is not None for core in cores)
     for core, machine in cores.items():
         cost = costs[core]
-        placed = cost["fmax_mhz"]
-        clock_hz = machine.clock_hz if placed is None else min(machine.clock_hz, placed * 1e6)
+        reached = cost["fmax_mhz"] if routed else cost["placed_mhz"]
+        clock_hz = machine.clock_hz if reached is None else min(machine.clock_hz, reached * 1e6)
         for form, result in simulated[core].items():
             cycles = result["total"]["cycles"]
             rows.append(
@@ -113,7 +115,7 @@ def compare_machines(
                     "machine": machine.name,
                     "pes": list(machine.array.pes),
                     "form": form,
-                    **{key: cost[key] for key in ("lut", "ff", "dsp", "bram", "fmax_mhz")},
+                    **{key: cost[key] for key in ("lut", "ff", "dsp", "bram", "placed_mhz", "fmax_mhz")},
                     "clock_hz": clock_hz,
                     "cycles": cycles,
                     "seconds": cycles / clock_hz,

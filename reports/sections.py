@@ -375,6 +375,8 @@ def cost_section(cost: Result) -> Section:
         ),
         Table(heads=("", "synthesised", "placed", "in the part", "share"), rows=rows),
     ]
+    if cost["fmax_mhz"] is None and cost["placed_mhz"] is not None:
+        blocks.append(Text(text=f"Clock: {cost['placed_mhz']:.1f} MHz, {cost['clock']}."))
     if cost["fmax_mhz"] is not None:
         blocks.append(Text(text=f"Placed and routed clock: {cost['fmax_mhz']:.1f} MHz ({cost['clock']})."))
     units = [(owner, use) for owner, use in cost["modules"].items() if "." not in owner]

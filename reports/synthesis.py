@@ -24,6 +24,7 @@ def machine_cost(
     *,
     unit: str = "core",
     pnr: bool | None = False,
+    route: bool = True,
     seeds: int = 1,
     tries: bool = False,
     progress: Progress = silent,
@@ -33,6 +34,7 @@ def machine_cost(
     Args:
         unit: one of `UNITS`. A unit other than the core is always asked for in all of Yosys's ways.
         pnr: place and route too; None: where there is a placer for the target.
+        route: without it the core is placed alone; its clock is nextpnr's estimate then.
         seeds: placer seeds 1 to this; the clock is their median.
         tries: ask Yosys in all of the target's ways and keep the smallest.
 
@@ -48,7 +50,9 @@ def machine_cost(
         pnr = find_target(target).placer is not None
     numbers = range(1, seeds + 1)
     if unit == "core":
-        cost = synthesise(machine, target, pnr=pnr, seeds=numbers, tries=tries, progress=progress)
+        cost = synthesise(
+            machine, target, pnr=pnr, route=route, seeds=numbers, tries=tries, progress=progress
+        )
     else:
         from ..rtl.verilog import leaf_verilog
 

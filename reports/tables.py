@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from .compress_tables import show_compressed, show_methods
-from .form_sections import FORM_HEADS, MACHINE_HEADS, form_rows, machine_rows
+from .form_sections import FORM_HEADS, MACHINE_HEADS, clock_words, form_rows, machine_rows
 from .range_sections import RANGE_HEADS, range_rows
 from .report import clock_of
 from .table import plain as _plain
@@ -463,7 +463,8 @@ def _cost(value: dict[str, Any], console: Console) -> None:
         note = "" if have is None else f"of {amount(have)}"
         rows.append((name.upper(), _count(value[name]), note))
     reached = "not reported" if value["fmax_mhz"] is None else f"{value['fmax_mhz']:.1f} MHz"
-    rows.append(("Fmax", reached, ""))
+    placed = value["placed_mhz"]
+    rows.append(("Fmax", reached, "" if placed is None else f"estimated after placing: {placed:.1f} MHz"))
     console.print(_table(("", "", ""), rows))
     console.print(f"Clock: {value['clock']}", soft_wrap=True)
     if len(value["fmax_by_seed"]) > 1:
@@ -594,6 +595,7 @@ def _demo(value: dict[str, Any], console: Console) -> None:
             title="Cores, at equal DRAM bandwidth",
         )
     )
+    console.print(clock_words(value["machines"]), soft_wrap=True)
     for part in value["runs"]:
         hertz, words = clock_of(part, value["costs"])
         cycles = part["total"]["cycles"]

@@ -51,9 +51,11 @@ class Cost:
     lutram: int | None
     """Those of `lut` that are memory."""
     fmax_mhz: float | None
-    """Median over the seeds; None: not placed, or without a clock."""
+    """Median over the seeds, routed; None: not placed, not routed, or without a clock."""
+    placed_mhz: float | None
+    """Median over the seeds of nextpnr's estimate between placing and routing, wires predicted."""
     fmax_by_seed: Mapping[str, float | None]
-    """Placer seed → its clock; empty if not placed."""
+    """Placer seed → its routed clock; empty if not placed."""
     clock: str
     """How the clock was obtained, or why there is none."""
     speed_grade: str | None
@@ -95,6 +97,7 @@ def synthesise(
     target: str,
     *,
     pnr: bool = False,
+    route: bool = True,
     seeds: Sequence[int] = (1,),
     tries: bool = False,
     progress: Progress = silent,
@@ -104,6 +107,7 @@ def synthesise(
     Args:
         target: one of `target_names()`.
         pnr: place and route too, out of context; takes minutes.
+        route: without it `pnr` places alone, and the clock is nextpnr's estimate.
         seeds: of the placer; the clock is the median of all.
         tries: ask Yosys in each of the target's ways and keep the one with the fewest LUTs; where a clock
             is asked for, of those with carry chains.
@@ -119,6 +123,7 @@ def synthesise(
         TOP,
         target,
         pnr=pnr,
+        route=route,
         seeds=seeds,
         tries=tries,
         clock_mhz=machine.clock_hz / 1e6,
@@ -162,7 +167,7 @@ def synthesise_unit(
         clock_mhz=clock_mhz,
         progress=progress,
     )
-    taken = ("fmax_mhz", "fmax_by_seed", "clock", "speed_grade", "placed", "slowest", "tools")
+    taken = ("fmax_mhz", "placed_mhz", "fmax_by_seed", "clock", "speed_grade", "placed", "slowest", "tools")
     changes = {name: getattr(timed, name) for name in taken}
     changes["clock"] += ", between registers at all ports"
     if own.fits and not timed.fits:
@@ -176,6 +181,7 @@ def synthesise_verilog(
     target: str,
     *,
     pnr: bool = False,
+    route: bool = True,
     seeds: Sequence[int] = (1,),
     tries: bool = False,
     recipe: str = "default",
@@ -210,7 +216,9 @@ def synthesise_verilog(
         candidates or range(len(made)),
         key=lambda i: (weighed[i]["dsp"], weighed[i]["bram"], weighed[i]["lut"], i),
     )
-    return _cost_of(made[best], weighed[best], part, _tried(made, weighed), pnr, seeds, clock_mhz, progress)
+    return _cost_of(
+        made[best], weighed[best], part, _tried(made, weighed), pnr, route, seeds, clock_mhz, progress
+    )
 
 
 def _cost_of(
@@ -219,6 +227,7 @@ def _cost_of(
     part: Target,
     tries: tuple[Try, ...],
     pnr: bool,
+    route: bool,
     seeds: Sequence[int],
     clock_mhz: float,
     progress: Progress,
@@ -236,11 +245,19 @@ def _cost_of(
         if fits:
             for seed in seeds:
                 placements.append(
-                    place(made.netlist, part.placer, seed=seed, clock_mhz=clock_mhz, progress=progress)
+                    place(
+                        made.netlist,
+                        part.placer,
+                        seed=seed,
+                        clock_mhz=clock_mhz,
+                        route=route,
+                        progress=progress,
+                    )
                 )
             speed_grade = part.placer.speed_grade
+            how = "nextpnr" if route else "estimated by nextpnr after placing, not routed"
             clock = (
-                f"nextpnr, {part.placer.part}, speed grade {speed_grade}, out of context, "
+                f"{how}, {part.placer.part}, speed grade {speed_grade}, out of context, "
                 f"median of {len(seeds)} seeds"
             )
         else:
@@ -256,7 +273,8 @@ def _cost_of(
         dsp=used["dsp"],
         bram=used["bram"],
         lutram=used.get("lutram"),
-        fmax_mhz=None if median is None else _median_mhz(placements),
+        fmax_mhz=None if median is None else _median_of([each.fmax_mhz for each in placements]),
+        placed_mhz=None if median is None else _median_of([each.placed_mhz for each in placements]),
         fmax_by_seed={str(each.seed): each.fmax_mhz for each in placements},
         clock=clock,
         speed_grade=speed_grade,
@@ -301,11 +319,12 @@ def _placed(placement: Placement) -> dict[str, ResourceUse]:
 def _median(placements: Sequence[Placement]) -> Placement | None:
     """The placement in the middle, the lower of two; None if none fits."""
     done = [each for each in placements if not each.complaint]
-    return sorted(done, key=lambda each: each.fmax_mhz or 0.0)[(len(done) - 1) // 2] if done else None
+    done.sort(key=lambda each: each.fmax_mhz or each.placed_mhz or 0.0)
+    return done[(len(done) - 1) // 2] if done else None
 
 
-def _median_mhz(placements: Sequence[Placement]) -> float | None:
-    reached = [each.fmax_mhz for each in placements if each.fmax_mhz is not None]
+def _median_of(clocks: Sequence[float | None]) -> float | None:
+    reached = [mhz for mhz in clocks if mhz is not None]
     return statistics.median(reached) if reached else None
 
 

@@ -29,7 +29,7 @@ from .yosys import keep_text
 
 __all__ = ["Placement", "ResourceUse", "SlowestPath", "place"]
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised when what is kept, or how nextpnr is asked, changes."""
 
 _RUN_NEXTPNR = """
@@ -38,6 +38,7 @@ module = importlib.import_module(sys.argv[1])
 sys.exit(getattr(module, "run_" + sys.argv[1].removeprefix("yowasp_"))(sys.argv[2:]))
 """
 _NO_ROOM = re.compile(r"^ERROR: .*(place|placement|\bbels?\b|\bBELs?\b).*$", re.MULTILINE)
+_CLOCK = re.compile(r"^Info: Max frequency for clock\s+'([^']*)':\s*([\d.]+) MHz", re.MULTILINE)
 _USED = re.compile(r"^Info:\s+(\w+):\s*(\d+)/\s*(\d+)\s+\d+%", re.MULTILINE)
 
 
@@ -65,7 +66,9 @@ class Placement:
 
     seed: int
     fmax_mhz: float | None
-    """None: it doesn't fit, or has no clock."""
+    """None: it doesn't fit, has no clock, or was not routed."""
+    placed_mhz: float | None
+    """nextpnr's own estimate between placing and routing, the wires' delays predicted; None as above."""
     complaint: str
     """Why it doesn't fit, or empty."""
     resources: Mapping[str, ResourceUse]
@@ -74,7 +77,13 @@ class Placement:
 
 
 def place(
-    netlist: bytes, placer: Placer, *, seed: int, clock_mhz: float, progress: Progress = silent
+    netlist: bytes,
+    placer: Placer,
+    *,
+    seed: int,
+    clock_mhz: float,
+    route: bool = True,
+    progress: Progress = silent,
 ) -> Placement:
     """What nextpnr makes of a netlist; kept by content.
 
@@ -82,6 +91,7 @@ def place(
         netlist: Yosys's JSON, gzip; its only ports are clocks.
         seed: of the placer.
         clock_mhz: the clock that is asked for.
+        route: route too; without it the clock is the estimate alone, in two thirds of the time.
 
     Raises:
         ToolError: nextpnr is missing or failed. That a part is too small is a result, not an error.
@@ -89,6 +99,8 @@ def place(
     package = placer.package
     command = [*placer.options, "--json", "netlist.json", "--freq", f"{clock_mhz:g}", "--seed", str(seed)]
     command += ["--timing-allow-fail", "--report", "report.json"]
+    if not route:
+        command.append("--no-route")
     question = [SCHEMA, hashlib.sha256(netlist).hexdigest(), command, package, package_version(package)]
     key = hashlib.sha256(json.dumps(question).encode()).hexdigest()[:32]
     kept = cache_folder("place") / f"{key}.json"
@@ -107,7 +119,8 @@ def _run(
         folder = Path(name)
         # Relative names: the tool is WebAssembly and sees another /tmp.
         (folder / "netlist.json").write_bytes(gzip.decompress(netlist))
-        progress(f"placing and routing on {placer.part} with nextpnr, seed {seed}")
+        what = "placing" if "--no-route" in command else "placing and routing"
+        progress(f"{what} on {placer.part} with nextpnr, seed {seed}")
         start = [sys.executable, "-c", _RUN_NEXTPNR, placer.package.replace("-", "_")]
         prepare_wasm(placer.package, [*start, "--version"])
         try:
@@ -116,7 +129,9 @@ def _run(
             complaint = complaint_of(fault.log)
             if not complaint:
                 raise
-            made = Placement(seed=seed, fmax_mhz=None, complaint=complaint, resources={}, slowest=None)
+            made = Placement(
+                seed=seed, fmax_mhz=None, placed_mhz=None, complaint=complaint, resources={}, slowest=None
+            )
         else:
             made = read_report(folder / "report.json", placer, seed, log)
     keep_text(kept, json.dumps(dataclasses.asdict(made)).encode())
@@ -130,6 +145,14 @@ def complaint_of(log: str) -> str:
         return ""
     over = [f"{used} of {have} {cell}" for cell, used, have in _USED.findall(log) if int(used) > int(have)]
     return ", ".join(over) or refused.group().removeprefix("ERROR: ")
+
+
+def estimate_of(log: str) -> float | None:
+    """MHz of the slowest clock as nextpnr tells it first, before routing; None if the log has none."""
+    first: dict[str, float] = {}
+    for name, mhz in _CLOCK.findall(log):
+        first.setdefault(name, float(mhz))
+    return min(first.values(), default=None)
 
 
 def read_report(path: Path, placer: Placer, seed: int, log: str) -> Placement:
@@ -154,6 +177,7 @@ def read_report(path: Path, placer: Placer, seed: int, log: str) -> Placement:
     return Placement(
         seed=seed,
         fmax_mhz=min(clocks.values(), default=None),
+        placed_mhz=estimate_of(log),
         complaint="",
         resources=resources,
         slowest=slowest,

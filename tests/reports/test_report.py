@@ -78,6 +78,7 @@ COST: dict[str, Any] = {
     "dsp": 20,
     "bram": 30,
     "fmax_mhz": 80.0,
+    "placed_mhz": 75.0,
     "text": "fits",
     "resources": {name: {"used": 20, "available": 72} for name in ("lut", "ff", "dsp", "bram")},
     "placed": None,

@@ -14,7 +14,7 @@ from bitwright.rtl import place as place_module
 from bitwright.rtl import yosys as yosys_module
 from bitwright.rtl.cost import synthesise, synthesise_unit, synthesise_verilog
 from bitwright.rtl.fpga import find_target, target_names
-from bitwright.rtl.place import complaint_of, read_report
+from bitwright.rtl.place import complaint_of, estimate_of, read_report
 from bitwright.rtl.toolchain import ToolError
 from bitwright.rtl.yosys import read_counts, split_by_unit
 
@@ -162,6 +162,27 @@ def test_a_placed_design_has_a_clock_and_nextpnrs_own_counts(target: str) -> Non
     assert cost.slowest is not None
     path_ns = cost.slowest.logic_ns + cost.slowest.routing_ns
     assert path_ns == pytest.approx(1000 / cost.fmax_mhz, abs=0.05)
+
+
+def test_a_design_that_is_not_routed_has_an_estimated_clock_alone() -> None:
+    routed = synthesise_verilog(COUNTER, "counter", "ecp5-25k", pnr=True)
+    placed = synthesise_verilog(COUNTER, "counter", "ecp5-25k", pnr=True, route=False)
+    assert placed.fmax_mhz is None and placed.fmax_by_seed == {"1": None}
+    assert "estimated by nextpnr after placing, not routed" in placed.clock
+    # The same seed places the same: what routing starts from is the estimate.
+    assert placed.placed_mhz == routed.placed_mhz is not None
+    assert placed.placed_mhz != routed.fmax_mhz
+    assert placed.placed == routed.placed
+
+
+def test_the_estimate_is_of_the_slowest_clock_as_it_is_told_first() -> None:
+    log = (
+        "Info: Max frequency for clock 'fast': 250.00 MHz (PASS at 100.00 MHz)\n"
+        "Info: Max frequency for clock    'slow': 90.25 MHz (FAIL at 100.00 MHz)\n"
+        "Info: Max frequency for clock 'slow': 80.00 MHz (FAIL at 100.00 MHz)\n"
+    )
+    assert estimate_of(log) == 90.25
+    assert estimate_of("Info: no clock\n") is None
 
 
 def test_a_family_is_not_placed_and_says_so() -> None:
