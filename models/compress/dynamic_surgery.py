@@ -15,12 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .element_pruning import by_layer
+from .element_pruning import by_layer, check_densities
+from .masks import kept_count
 from .passes import Pass
 from .subject import Subject
+from .trainable import WeightedLayer
 from .training import Hooks
 
-__all__ = ["DynamicSurgery", "SplicedMask", "hysteresis"]
+__all__ = ["DynamicSurgery", "SplicedMask", "hysteresis", "hysteresis_of"]
 
 _UPPER = 1.1
 """b / a. The paper only says that b is a little above a."""
@@ -30,6 +32,15 @@ def hysteresis(weights: NDArray[Any], kept: NDArray[np.bool_], low: float, high:
     """The mask after an update: off where |w| < low, on where |w| ≥ high, as before in between (eq. 3)."""
     size = np.abs(weights)
     found: NDArray[np.bool_] = np.where(size < low, False, np.where(size >= high, True, kept))
+    return found
+
+
+def hysteresis_of(weights: NDArray[Any], kept: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
+    """The mask after an update whose a is such that `count` are on, b = 1.1 a; of equal ones all are on."""
+    worth = np.abs(weights.astype(np.float64))
+    worth = np.where(kept, worth, worth / _UPPER)
+    last = worth.size - count
+    found: NDArray[np.bool_] = worth >= np.partition(worth.ravel(), last)[last]
     return found
 
 
@@ -51,28 +62,41 @@ class SplicedMask(nn.Module):
     Args:
         kept: what is on at first; what is off there and in `frozen` stays off.
         frozen: weights that an earlier pass has cut; None for none.
-        thresholds: (low, high).
+        thresholds: (low, high); None where each update is told how many weights stay.
     """
 
     kept: Tensor
 
     def __init__(
-        self, kept: NDArray[np.bool_], frozen: NDArray[np.bool_] | None, thresholds: tuple[float, float]
+        self,
+        kept: NDArray[np.bool_],
+        frozen: NDArray[np.bool_] | None,
+        thresholds: tuple[float, float] | None,
     ) -> None:
         super().__init__()
         self.register_buffer("kept", torch.from_numpy(kept.astype(np.float32)))
         self._free = None if frozen is None else ~frozen
-        self._low, self._high = thresholds
+        self._thresholds = thresholds
 
     def forward(self, weight: Tensor) -> Tensor:
         """The masked weights."""
         through: Tensor = _MaskedThrough.apply(weight, self.kept)  # type: ignore[no-untyped-call]
         return through
 
-    def update(self, weight: Tensor) -> tuple[int, int]:
-        """How many weights were cut and spliced; brings the mask up to date with the weights."""
+    def update(self, weight: Tensor, count: int = 1) -> tuple[int, int]:
+        """How many weights were cut and spliced; brings the mask up to date with the weights.
+
+        `count` weights stay where there are no thresholds.
+        """
         before = self.kept.numpy().astype(np.bool_)
-        after = hysteresis(weight.detach().numpy(), before, self._low, self._high)
+        size = np.abs(weight.detach().numpy())
+        if self._free is not None:
+            size = size * self._free
+        after = (
+            hysteresis_of(size, before, count)
+            if self._thresholds is None
+            else hysteresis(size, before, *self._thresholds)
+        )
         if self._free is not None:
             after &= self._free
         self.kept.copy_(torch.from_numpy(after.astype(np.float32)))
@@ -83,8 +107,10 @@ class SplicedMask(nn.Module):
 class DynamicSurgery(Pass):
     """Trains with masks that follow the weights, then with the masks as they came out.
 
-    A layer's thresholds are a = μ + c σ, of the sizes of its weights as they come in, and b = 1.1 a. Masks
-    are looked at in step t with probability (1 + γ t)^−p, and no more in the last part `settle`.
+    A layer's thresholds are a = μ + c σ, of the sizes of its weights as they come in, and b = 1.1 a. Where a
+    density is given instead, each update sets a so that as many weights stay as the step's density says; it
+    falls by the same factor a step over the part `ramp` of the training. Masks are looked at in step t with
+    probability (1 + γ t)^−p, and no more in the last part `settle`.
 
     Raises:
         ValueError: a number out of its range.
@@ -93,31 +119,46 @@ class DynamicSurgery(Pass):
     name: ClassVar[str] = "prune.surgery"
     strength: Mapping[str, float] = field(default_factory=dict)
     """c, by selector; a higher one cuts more."""
+    density: float | None = None
+    """Share of each layer's weights that stay, instead of `strength`."""
+    densities: Mapping[str, float] = field(default_factory=dict)
+    """By selector, instead of `density`."""
     gamma: float = 1e-4
     power: float = 1.0
+    ramp: float = 0.4
+    """Part of the training in which the density falls."""
     settle: float = 0.3
     """Part of the training in which the masks stand."""
 
     def __post_init__(self) -> None:
-        if not self.strength:
-            raise ValueError("strength must say c for the layers, as in strength = { all = 1.0 }")
+        dense = self.density is not None or bool(self.densities)
+        if bool(self.strength) == dense:
+            raise ValueError(
+                "either strength must say c for the layers, as in strength = { all = 1.0 }, or density what "
+                "stays"
+            )
         for key, value in self.strength.items():
             if not math.isfinite(value):
                 raise ValueError(f"strength.{key} must be finite, not {value}")
+        check_densities(1.0 if self.density is None else self.density, self.densities)
         if not (
             math.isfinite(self.gamma) and self.gamma >= 0 and math.isfinite(self.power) and self.power >= 0
         ):
             raise ValueError(f"gamma and power must be finite, 0 or more, not {self.gamma} and {self.power}")
-        if not 0.0 <= self.settle < 1.0:
-            raise ValueError(f"settle must be from 0 to below 1, not {self.settle}")
+        if not (0.0 <= self.settle < 1.0 and 0.0 <= self.ramp <= 1.0 - self.settle):
+            raise ValueError(
+                f"settle must be from 0 to below 1 and ramp at most what it leaves, not {self.settle} and "
+                f"{self.ramp}"
+            )
 
     def check(self, subject: Subject) -> None:
-        """Nothing; refuses layers without a strength, and a training of no step."""
+        """Nothing; refuses layers that nothing is said of, and a training of no step."""
         layers = self.selected(subject)
-        told = by_layer(subject, layers, self.strength, f"{self.name}.strength")
+        told = self._told(subject, layers)
         for layer in layers:
             if layer.name not in told:
-                raise ValueError(f"{self.name}: layer {layer.name} has no strength: add it or all")
+                key = "strength" if self.strength else "density"
+                raise ValueError(f"{self.name}: layer {layer.name} has no {key}: add it or all")
         if not (self.training or subject.training).epochs:
             raise ValueError(f"{self.name}: it works while the network trains: give training.epochs above 0")
 
@@ -128,29 +169,38 @@ class DynamicSurgery(Pass):
             ValueError: a layer whose every weight is cut.
         """
         layers = self.selected(subject)
-        told = by_layer(subject, layers, self.strength, f"{self.name}.strength")
+        told = self._told(subject, layers)
         masks: dict[str, SplicedMask] = {}
+        alive: dict[str, int] = {}
         for layer in layers:
             weights = np.abs(subject.weight(layer.name).astype(np.float64))
             mask = subject.masks.get(layer.name)
-            alive = weights if mask is None else weights[mask.kept]
-            low = float(alive.mean() + told[layer.name] * alive.std())
-            frozen = None if mask is None else ~mask.kept
             kept = np.ones(weights.shape, np.bool_) if mask is None else mask.kept
-            masks[layer.name] = SplicedMask(kept, frozen, (low, _UPPER * low))
+            alive[layer.name] = int(kept.sum())
+            thresholds = None
+            if self.strength:
+                low = float(weights[kept].mean() + told[layer.name] * weights[kept].std())
+                thresholds = (low, _UPPER * low)
+            frozen = None if mask is None else ~kept
+            masks[layer.name] = SplicedMask(kept, frozen, thresholds)
             subject.model.set_transform(layer.name, masks[layer.name])
         options = self.training or subject.training
         steps = math.ceil(options.epochs * len(subject.data.train_x) / options.batch)
-        last = int(steps * (1.0 - self.settle))
+        last, full = int(steps * (1.0 - self.settle)), int(steps * self.ramp)
         rng = np.random.default_rng([subject.seed, 19])
         cut = dict.fromkeys(masks, 0)
         spliced = dict.fromkeys(masks, 0)
 
         def update(step: int) -> None:
-            if step > last or rng.random() >= (1.0 + self.gamma * step) ** -self.power:
+            chance = (1.0 + self.gamma * step) ** -self.power
+            # The step of the last look is a look: only it is sure to leave the density that was asked for.
+            if step > last or (rng.random() >= chance and step < last):
                 return
             for name, mask in masks.items():
-                gone, back = mask.update(subject.model.weight(name))
+                goal = min(alive[name], kept_count(mask.kept.numel(), told[name]))
+                part = min(1.0, step / full) if full else 1.0
+                count = kept_count(alive[name], (goal / alive[name]) ** part)
+                gone, back = mask.update(subject.model.weight(name), count)
                 cut[name] += gone
                 spliced[name] += back
 
@@ -164,3 +214,10 @@ class DynamicSurgery(Pass):
             subject.prune(name, kept)
         subject.notes["surgery.cut"] = cut
         subject.notes["surgery.spliced"] = spliced
+
+    def _told(self, subject: Subject, layers: tuple[WeightedLayer, ...]) -> dict[str, float]:
+        """By layer its strength, or its density."""
+        if self.strength:
+            return by_layer(subject, layers, self.strength, f"{self.name}.strength")
+        told = {} if self.density is None else {layer.name: self.density for layer in layers}
+        return told | by_layer(subject, layers, self.densities, f"{self.name}.densities")

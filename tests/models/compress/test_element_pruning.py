@@ -10,7 +10,7 @@ from bitwright.models.compress.correlation_pruning import (
     correlations,
     sampled_by_rank,
 )
-from bitwright.models.compress.dynamic_surgery import DynamicSurgery, SplicedMask, hysteresis
+from bitwright.models.compress.dynamic_surgery import DynamicSurgery, SplicedMask, hysteresis, hysteresis_of
 from bitwright.models.compress.element_pruning import (
     PruneByDamage,
     PruneByMagnitude,
@@ -128,6 +128,39 @@ def test_surgery_splices_and_keeps_accuracy_where_magnitude_alone_loses_it() -> 
     assert subject.accuracy("test") > rival.accuracy("test") + 0.1
 
 
+def test_a_threshold_found_for_a_count_is_hysteresis_with_that_threshold() -> None:
+    weights = np.random.default_rng(4).normal(size=(9, 11)).astype(np.float32)
+    kept = np.random.default_rng(5).random((9, 11)) < 0.5
+    found = hysteresis_of(weights, kept, 30)
+    assert found.sum() == 30
+    size = np.abs(weights.astype(np.float64))
+    low = np.where(kept, size, size / 1.1)[found].min()
+    # A hair lower, so that rounding of b / a doesn't decide.
+    np.testing.assert_array_equal(hysteresis(weights, kept, low * (1 - 1e-9), 1.1 * low * (1 - 1e-9)), found)
+    # By hand: 1.05 that is cut counts 1.05 / 1.1 = 0.95, less than 1.0 that is kept.
+    by_hand = hysteresis_of(np.array([1.0, -1.05, 0.2, 1.2]), np.array([True, False, True, False]), 2)
+    assert by_hand.tolist() == [True, False, False, True]
+
+
+def test_surgery_by_density_keeps_as_many_as_it_says_and_what_is_cut_before_stays_cut() -> None:
+    options = TrainingOptions(epochs=12.0, rate=0.1, batch=64, optimizer="sgd")
+    subject = trained("digits-mlp")
+    before = subject.accuracy("test")
+    first = np.arange(4096).reshape(64, 64) % 4 != 0
+    subject.prune("fc1", first)
+    surgery = DynamicSurgery(density=0.1, densities={"fc3": 0.3}, gamma=1e-3, training=options)
+    surgery.check(subject)
+    surgery.apply(subject)
+    kept = {name: mask.kept for name, mask in subject.masks.items()}
+    assert {name: int(mask.sum()) for name, mask in kept.items()} == {"fc1": 410, "fc2": 205, "fc3": 96}
+    assert not (kept["fc1"] & ~first).any()
+    assert min(subject.notes["surgery.spliced"].values()) > 0
+    assert subject.accuracy("test") > before - 0.04
+    rival = trained("digits-mlp")
+    PruneByMagnitude(density=0.1, densities={"fc3": 0.3}, training=UNTRAINED).apply(rival)
+    assert subject.accuracy("test") > rival.accuracy("test") + 0.1
+
+
 def test_correlation_of_a_linear_layer_is_numpys() -> None:
     generator = torch.Generator().manual_seed(3)
     reads = torch.randn(60, 5, 1, generator=generator)
@@ -169,6 +202,9 @@ def test_correlation_keeps_a_density_and_the_accuracy() -> None:
         ({"kind": "prune.magnitude", "density": 0.5, "quality": {"all": 1.0}}, "quality stands instead of"),
         ({"kind": "prune.obd", "curvature": "exact"}, "curvature must be one of"),
         ({"kind": "prune.surgery"}, "strength must say c"),
+        ({"kind": "prune.surgery", "density": 0.1, "strength": {"all": 1.0}}, "either strength must say c"),
+        ({"kind": "prune.surgery", "densities": {"all": 1.5}}, "density of all must be above 0"),
+        ({"kind": "prune.surgery", "density": 0.1, "ramp": 0.8}, "ramp at most what it leaves"),
         ({"kind": "train.group-lasso", "layers": ["conv"]}, "layers must be left out: structures names"),
         ({"kind": "train.group-lasso", "structures": {"conv": "row"}}, r"structures\.conv must be one of"),
         ({"kind": "prune.magnitude", "scope": "global"}, "scope global needs a density"),
@@ -185,5 +221,7 @@ def test_layers_without_a_budget_or_with_an_empty_one_are_refused() -> None:
         PruneByMagnitude(densities={"fc1": 0.5}).check(subject)
     with pytest.raises(ValueError, match=r"layer fc3: a density of 0\.001 keeps none of 320 weights"):
         PruneByMagnitude(density=0.001).check(subject)
+    with pytest.raises(ValueError, match="layer fc1 has no density"):
+        DynamicSurgery(densities={"fc2": 0.5, "fc3": 0.5}).check(subject)
     with pytest.raises(ValueError, match="'conv9' matches no layer"):
         PruneByMagnitude(density=0.5, densities={"conv9": 0.5}).check(subject)
