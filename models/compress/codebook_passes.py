@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,7 +16,7 @@ from .layer_samples import captured_values, check_images, node_of, sample, sampl
 from .passes import Pass
 from .product_quantization import product_quantize
 from .response_codebook import correct_responses, response_error
-from .shared_weights import SharedWeights, read_codebook
+from .shared_weights import SharedVectors, SharedWeights, read_codebook
 from .subject import Subject
 from .trainable import WeightedLayer
 from .training import Hooks, TrainingOptions
@@ -67,7 +68,9 @@ class ShareWeights(Pass):
 
 
 def _train_tables(
-    subject: Subject, training: TrainingOptions | None, tables: dict[str, SharedWeights]
+    subject: Subject,
+    training: TrainingOptions | None,
+    tables: Mapping[str, SharedWeights] | Mapping[str, SharedVectors],
 ) -> None:
     """Nothing; trains the tables of shared weights with biases and norms; other weights stand still."""
     weights = {id(subject.model.weight(layer.name)) for layer in subject.model.layers}
@@ -81,6 +84,7 @@ def _train_tables(
 class ProductCodebook(Pass):
     """Weights become sub-vectors of codebooks, one a segment of columns; residual codes have more stages.
 
+    The paper leaves the codebooks as k-means found them; here they may be trained as scalar ones are.
     Source: Gong et al. 2014, Compressing Deep Convolutional Networks using Vector Quantization, section 3.
     """
 
@@ -108,7 +112,8 @@ class ProductCodebook(Pass):
                 )
 
     def apply(self, subject: Subject) -> None:
-        """Nothing; codes the selected layers, then trains what isn't coded."""
+        """Nothing; codes the layers; with a training of its own, trains codebooks, biases and norms."""
+        tables: dict[str, SharedVectors] = {}
         for layer in self.selected(subject):
             weights = subject.weight(layer.name)
             values = min(1 << self.bits, len(weights))
@@ -116,8 +121,14 @@ class ProductCodebook(Pass):
                 weights, length=self.length, values=values, stages=self.stages, seed=subject.seed
             )
             subject.encode(layer.name, code)
-        if self.training is not None:
-            subject.train(self.training, what="training what isn't coded")
+            tables[layer.name] = SharedVectors(code)
+        if self.training is None:
+            return
+        for name, table in tables.items():
+            subject.model.set_transform(name, table)
+        _train_tables(subject, self.training, tables)
+        for name, table in tables.items():
+            subject.encode(name, table.code())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .fixed_point import fixed_code
+from .latent_pass import check_word
 from .passes import Pass
 from .subject import Subject
 from .training import Hooks
-from .weight_codes import CodebookCode
+from .weight_codes import CodebookCode, WeightCode
 
 __all__ = [
     "TREE_VALUES",
@@ -118,9 +120,9 @@ class ExchangeModel:
 class DynamicTreePass(Pass):
     """Trains with gradients in 8-bit tree codes, as links between workers carry them; codes weights so.
 
-    Weights become indices into the tree's 256 values, a scale a layer. Notes the mean |error| of the last
-    step's gradients under the tree and under linear 8 bits, over their mean size, and the bytes a worker
-    sends a step.
+    Weights become indices into the tree's 256 values, which a decoder knows, and a scale a layer. The plain
+    rival takes linear 8 bits in both places. Notes the mean |error| of the last step's gradients under the
+    tree and under linear 8 bits, over their mean size, and the bytes a worker sends a step.
     """
 
     name: ClassVar[str] = "quantise.dynamic-tree"
@@ -128,6 +130,11 @@ class DynamicTreePass(Pass):
     """Whether it trains."""
     weights: bool = True
     """Whether the selected layers are coded."""
+    code: str = "tree"
+    """tree, or linear: what a byte stands for."""
+
+    def __post_init__(self) -> None:
+        check_word("code", self.code, ("tree", "linear"))
 
     def apply(self, subject: Subject) -> None:
         """Nothing; trains, then encodes the layers.
@@ -142,13 +149,16 @@ class DynamicTreePass(Pass):
             found["weights"] = {}
             for layer in self.selected(subject):
                 weights = subject.weight(layer.name)
-                codes, scale = encode_tree(weights)
-                subject.encode(
-                    layer.name,
-                    CodebookCode(indices=codes, centroids=(TREE_VALUES * scale).astype(np.float32)),
-                )
+                subject.encode(layer.name, self._coded(weights))
                 found["weights"][layer.name] = _errors([weights])
         subject.notes[self.name] = found
+
+    def _coded(self, weights: NDArray[np.float32]) -> WeightCode:
+        if self.code == "linear":
+            return fixed_code(weights, 8, per="layer", choice="range")
+        codes, scale = encode_tree(weights)
+        table = (TREE_VALUES * scale).astype(np.float32)
+        return CodebookCode(indices=codes, centroids=table, given=True)
 
     def _train(self, subject: Subject) -> dict[str, Any]:
         still = {id(subject.model.weight(name)) for name in subject.codes}
@@ -161,8 +171,12 @@ class DynamicTreePass(Pass):
                 if parameter.grad is not None:
                     gradient = parameter.grad.numpy()
                     whole.append(gradient.ravel().copy())
-                    codes, scale = encode_tree(gradient)
-                    parameter.grad.copy_(torch.from_numpy(decode_tree(codes, scale)))
+                    sent_as = (
+                        linear_8bit(gradient)
+                        if self.code == "linear"
+                        else decode_tree(*encode_tree(gradient))
+                    )
+                    parameter.grad.copy_(torch.from_numpy(sent_as))
             last["values"] = whole
 
         subject.train(self.training, Hooks(after_backward=after_backward), self.name)

@@ -19,7 +19,7 @@ from .weight_codes import FixedCode
 
 __all__ = ["ExpectationPass", "MeanField", "mean_field", "posterior_gradients"]
 
-_Array = NDArray[np.float64]
+_Array = NDArray[np.floating[Any]]
 _FLOOR = 1e-6
 """Of a variance: a sum of nothing but certain weights has none."""
 
@@ -143,12 +143,13 @@ class ExpectationPass(Pass):
             )
         sizes = [tuple(subject.model.weight(layer.name).shape) for layer in layers]
         data = subject.data
-        x = data.real(data.train_x).reshape(len(data.train_x), -1).astype(np.float64)
+        # Single precision: the update is bound by memory, and signs don't hang on more digits.
+        x = data.real(data.train_x).reshape(len(data.train_x), -1)
         centre, spread = x.mean(axis=0), float(x.std()) or 1.0
         x = (x - centre) / spread
-        targets = np.where(data.train_y[:, None] == np.arange(sizes[-1][0]), 1.0, -1.0)
+        targets = np.where(data.train_y[:, None] == np.arange(sizes[-1][0]), 1.0, -1.0).astype(np.float32)
         rng = np.random.default_rng([subject.seed, 35])
-        fields = [0.1 * rng.standard_normal(size) for size in sizes]
+        fields = [np.float32(0.1) * rng.standard_normal(size, np.float32) for size in sizes]
         epochs = (self.training or subject.training).epochs
         steps = math.ceil(epochs * len(x) / self.group)
         order, found, likelihood = np.arange(0), [], 0.0

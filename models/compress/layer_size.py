@@ -124,7 +124,7 @@ def _table_bytes(code: WeightCode | None) -> int:
     if isinstance(code, FixedCode):
         return 4 * int(np.unique(code.scales).size)
     if isinstance(code, CodebookCode):
-        return 4 * len(code.centroids)
+        return 4 if code.given else 4 * len(code.centroids)
     if isinstance(code, TwoScaleCode):
         return 4 * int(np.unique(code.positive).size + np.unique(code.negative).size)
     if isinstance(code, PlanesCode):

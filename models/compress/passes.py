@@ -42,6 +42,7 @@ PASSES: Mapping[str, str] = types.MappingProxyType(
         "train.bimodal": "codebook_passes:BimodalTraining",
         "merge.neurons": "neuron_merging:MergeNeurons",
         "prune.correlation": "correlation_pruning:PruneByCorrelation",
+        "prune.fan-in": "synapse_sampling:PruneFanIn",
         "prune.groups": "group_pruning:PruneByGroups",
         "prune.inbound": "activation_variance:PruneInbound",
         "prune.lasso": "channel_passes:PruneByLasso",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from .weight_codes import CodebookCode
+from .weight_codes import CodebookCode, ProductCode
 
-__all__ = ["SharedWeights", "centroid_gradients", "read_codebook", "share_weights"]
+__all__ = ["SharedVectors", "SharedWeights", "centroid_gradients", "read_codebook", "share_weights"]
 
 
 class SharedWeights(nn.Module):
@@ -35,6 +37,32 @@ class SharedWeights(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         """The shared weights; `weight` itself takes no part."""
         return (self.centroids * self.free)[self.indices]
+
+
+class SharedVectors(nn.Module):
+    """Weights made up of the sub-vectors of product codebooks, which are trained; indices are fixed."""
+
+    indices: Tensor
+
+    def __init__(self, code: ProductCode) -> None:
+        super().__init__()
+        self._shape = code.shape
+        self.register_buffer("indices", torch.from_numpy(code.indices.astype(np.int64)))
+        self.centroids = nn.Parameter(torch.from_numpy(code.centroids.astype(np.float32)))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The weights; `weight` itself takes no part."""
+        stages, segments, rows = self.indices.shape
+        length = self.centroids.shape[3]
+        place = self.indices[..., None].expand(stages, segments, rows, length)
+        parts = self.centroids.gather(2, place).sum(0)
+        matrix = parts.transpose(0, 1).reshape(rows, segments * length)
+        return matrix[:, : math.prod(self._shape[1:])].reshape(self._shape)
+
+    def code(self) -> ProductCode:
+        """The codebooks as they are trained by now."""
+        table = self.centroids.detach().numpy().copy()
+        return ProductCode(indices=self.indices.numpy().copy(), centroids=table, shape=self._shape)
 
 
 def share_weights(

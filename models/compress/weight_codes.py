@@ -65,6 +65,8 @@ class CodebookCode:
     """Shape of the weights, 0 … values − 1."""
     centroids: _Array
     """Shape (values,); of a pruned layer the first is 0."""
+    given: bool = False
+    """Whether a decoder knows the table but for one factor, so that only that is stored."""
 
     def __post_init__(self) -> None:
         if self.centroids.ndim != 1 or not np.isfinite(self.centroids).all():
@@ -176,6 +178,9 @@ def code_from_arrays(arrays: dict[str, _Array]) -> WeightCode:
         raise ValueError(f"no such kind of weights: {kind!r:.40}")
     parts: dict[str, Any] = {}
     for field in fields(_KINDS[kind]):
+        if field.name == "given":
+            parts["given"] = bool(arrays.get("given", False))  # older states don't say
+            continue
         value = arrays[field.name]
         if field.name == "fmt":
             parts[field.name] = str(value)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from bitwright.models.compress import dynamic_tree
 from bitwright.models.compress.dynamic_tree import (
     TREE_VALUES,
     DynamicTreePass,
@@ -11,6 +12,8 @@ from bitwright.models.compress.dynamic_tree import (
     linear_8bit,
     tree_value,
 )
+from bitwright.models.compress.layer_size import layer_size
+from bitwright.models.compress.training import TrainingOptions
 from digits_subjects import trained
 
 
@@ -66,6 +69,28 @@ def test_training_with_coded_gradients_keeps_accuracy_and_sends_a_quarter_of_the
     assert found["float32_bytes_a_step"] == 4 * found["bytes_a_step"] == 4 * (64 * 65 + 65 * 32 + 33 * 10)
     code = coded.codes["fc1"]
     np.testing.assert_array_equal(coded.weight("fc1"), code.centroids[code.indices])
+    # A byte a weight, one factor (the tree's values are known), 64 biases.
+    assert layer_size(coded, "fc1").payload_bytes == 64 * 64 + 4 + 4 * 64
+
+
+def test_the_linear_rival_takes_as_many_bytes_and_exchanges_linear_codes(monkeypatch):
+    coded = trained("digits-mlp")
+    rounded = []
+    whole = linear_8bit
+
+    def counted(values):
+        rounded.append(values.shape)
+        return whole(values)
+
+    monkeypatch.setattr(dynamic_tree, "linear_8bit", counted)
+    DynamicTreePass(code="linear", training=TrainingOptions(epochs=0.1)).apply(coded)
+    assert rounded.count((64, 64)) >= 2  # a gradient of fc1 each step
+    weights = coded.weight("fc1")
+    step = np.abs(weights).max() / 127
+    np.testing.assert_allclose(weights / step, np.rint(weights / step), atol=1e-3)
+    assert layer_size(coded, "fc1").payload_bytes == 64 * 64 + 4 + 4 * 64
+    with pytest.raises(ValueError, match="code must be tree or linear, not 'log'"):
+        DynamicTreePass(code="log")
 
 
 def test_what_is_no_byte_or_not_finite_is_refused():

@@ -12,6 +12,7 @@ from bitwright.models.compress.expectation_backpropagation import (
 )
 from bitwright.models.compress.local_binary import LocalBinaryPass, parameter_ratio, sparse_patterns
 from bitwright.models.compress.synapse_sampling import (
+    PruneFanIn,
     SynapsePass,
     fan_in_blocks,
     sampled_synapses,
@@ -118,6 +119,30 @@ def test_sampled_synapses_tell_digits_and_more_copies_tell_more():
     assert set(np.unique(weights)) == {-1.0, 0.0, 1.0}
     assert (np.abs(weights) > 0).sum(axis=1).max() <= 32
     assert not weights[:32, 32:].any() and not weights[32:, :32].any()
+
+
+def test_the_network_drawn_that_tells_most_validation_images_right_is_the_result():
+    options = TrainingOptions(epochs=10, rate=1e-2, batch=64)
+    found = []
+    for copies in (1, 6):
+        subject = trained("digits-mlp")
+        SynapsePass(fan_in=32, copies=copies, training=options).apply(subject)
+        found.append(subject.accuracy())
+        if copies == 1:
+            assert subject.notes["ternary.synapses"]["accuracy_of_copies"]["1"] == found[0]
+    assert found[1] > found[0]
+
+
+def test_layers_cut_to_crossbars_keep_their_runs_and_stay_so_in_training():
+    subject = trained("digits-mlp")
+    PruneFanIn(fan_in=32, training=TrainingOptions(epochs=2, batch=64)).apply(subject)
+    weights = subject.weight("fc1")
+    np.testing.assert_array_equal(weights != 0, fan_in_blocks(64, 64, 32))
+    assert subject.accuracy("test") > 0.8
+    with pytest.raises(ValueError, match=r"layer conv1: prune\.fan-in serves linear layers, not Conv"):
+        PruneFanIn(layers=("all",)).check(trained("digits"))
+    with pytest.raises(ValueError, match="layer fc3: 32 inputs in runs of at most 2 need at least 16"):
+        PruneFanIn(fan_in=2, layers=("fc3",)).check(subject)
 
 
 def test_patterns_are_ternary_of_the_density_asked_for_and_never_empty():

@@ -5,6 +5,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
+from bitwright.models.compress.codebook_passes import ProductCodebook
 from bitwright.models.compress.product_quantization import (
     decode_product,
     encode_product,
@@ -13,6 +15,10 @@ from bitwright.models.compress.product_quantization import (
     product_quantize,
 )
 from bitwright.models.compress.response_codebook import correct_responses, response_error
+from bitwright.models.compress.shared_weights import SharedVectors
+from bitwright.models.compress.training import TrainingOptions
+from bitwright.models.compress.weight_codes import ProductCode
+from digits_subjects import trained
 from sklearn.cluster import KMeans
 
 
@@ -140,3 +146,36 @@ def test_what_does_not_fit_is_refused() -> None:
         correct_responses(weights, product_quantize(weights, length=3, values=2), np.ones((3, 5)))
     with pytest.raises(ValueError, match="rows of one length"):
         lloyd(np.ones((3, 2)), np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("shape", [(20, 10), (12, 3, 3, 3)])
+def test_trained_sub_vectors_start_as_the_code_and_take_the_sums_of_their_members_gradients(
+    shape: tuple[int, ...],
+) -> None:
+    rng = np.random.default_rng(7)
+    weights = rng.normal(0, 1, shape)
+    code = product_quantize(weights, length=4, values=5, stages=2)
+    table = SharedVectors(code)
+    made = table(torch.zeros(shape))
+    np.testing.assert_allclose(made.detach().numpy(), code.weights(), rtol=1e-6, atol=1e-6)
+    gradient = rng.normal(0, 1, shape).astype(np.float32)
+    made.backward(torch.from_numpy(gradient))
+    columns = int(np.prod(shape[1:]))
+    flat = np.zeros((shape[0], code.indices.shape[1] * 4))  # columns filled up have no gradient
+    flat[:, :columns] = gradient.reshape(shape[0], -1)
+    wanted = np.zeros(code.centroids.shape)
+    for stage, segment, row in np.ndindex(*code.indices.shape):
+        entry = wanted[stage, segment, code.indices[stage, segment, row]]
+        entry += flat[row, 4 * segment : 4 * segment + 4]
+    np.testing.assert_allclose(table.centroids.grad.numpy(), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_training_sub_vectors_wins_back_what_coarse_codes_lost() -> None:
+    found = []
+    for training in (None, TrainingOptions(epochs=5, rate=2e-3, batch=64)):
+        subject = trained("digits-mlp")
+        ProductCodebook(length=8, bits=2, training=training).apply(subject)
+        assert isinstance(subject.codes["fc1"], ProductCode)
+        np.testing.assert_array_equal(subject.weight("fc1"), subject.codes["fc1"].weights())
+        found.append(subject.accuracy("test"))
+    assert found[1] > found[0] + 0.02
