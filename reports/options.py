@@ -171,7 +171,7 @@ def refuse_abstract(given: Given) -> None:
     """Nothing; ValueError names an option that says nothing to a core machine."""
     for name, option in _ABSTRACT.items():
         value = given.get(name)
-        if value is not None and value is not False and value != () and value != []:
+        if value is not None and value is not False and value not in ((), []):
             raise ValueError(f"{option} is of abstract machines: leave it out for a core")
 
 
