@@ -55,6 +55,7 @@ def run_method(stem: str, data: Mapping[str, str], folder: Path) -> dict[str, An
     value = {
         "recipe": stem,
         "references": list(recipe.references),
+        "remark": recipe.remark,
         "model": recipe.model,
         "data": recipe.data,
         "command": f"bitwright compress {recipe.model} --recipe {stem} --data {recipe.data} -o out.bw",

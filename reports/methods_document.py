@@ -95,6 +95,9 @@ def document(rows: Mapping[str, Mapping[str, Any]], faults: Mapping[str, str]) -
         lines.append(f"| {method.title} | | | method {_cells(row['method'], before)} | {method.hardware} |")
         if row["rival"] is not None:
             lines.append(f"| | | | {row['rival']['title']} {_cells(row['rival'], before)} | |")
+    remarks = [(m.name, row["remark"]) for m in METHODS if (row := rows.get(m.recipe)) and row.get("remark")]
+    if remarks:
+        lines += ["", "## Remarks", "", *(f"- {name}: {remark}" for name, remark in remarks)]
     missing = [method for method in METHODS if method.recipe not in rows]
     lines += ["", "## Not shown", ""]
     lines += [f"- {m.name} ({', '.join(m.references)}): {faults.get(m.recipe, 'planned')}" for m in missing]

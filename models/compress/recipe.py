@@ -20,6 +20,7 @@ SHIPPED = Path(__file__).parent / "recipes"
 """The folder of recipes that come with the package."""
 _KEYS = (
     "name",
+    "remark",
     "references",
     "model",
     "data",
@@ -61,6 +62,8 @@ class Recipe:
     tables: tuple[Mapping[str, Any], ...]
     """Of the passes, as they stand in the file."""
     rival: Rival | None = None
+    remark: str = ""
+    """What a reader of the result should know, one or two sentences."""
 
     def key(self, count: int) -> str:
         """What tells the first `count` passes and all they depend on from others: a hash, hexadecimal."""
@@ -136,6 +139,7 @@ def _parsed(table: Mapping[str, Any], stem: str) -> Recipe:
         passes=passes,
         tables=tuple(dict(step) for step in steps),
         rival=_rival(table, training),
+        remark=_text(table, "remark", ""),
     )
 
 

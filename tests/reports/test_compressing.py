@@ -183,3 +183,6 @@ def test_the_document_has_a_row_for_each_result_and_names_what_is_missing(tmp_pa
     assert f"| **{method.name}** | [17] | digits-mlp@1, digits | before | 26" in text
     assert f"- {METHODS[4].name} (18): no data" in text and f"- {METHODS[0].name} (LeCun): planned" in text
     assert row["method"]["cycles"] > 0
+    assert "## Remarks" not in text
+    told = document({method.recipe: {**row, "remark": "Loses on narrow layers."}}, {})
+    assert f"- {method.name}: Loses on narrow layers." in told.split("## Remarks")[1]
