@@ -13,7 +13,7 @@ from ..storage import ImportModelError
 from .model import Model
 from .quantised import lower_graph
 from .torch_archive import Program, Ref, read_program
-from .torch_operators import Lowering
+from .torch_operators import lowering_of
 
 if TYPE_CHECKING:
     import torch
@@ -119,7 +119,7 @@ def _exported(
 
 
 def _graph(program: Program, name: str) -> Graph:
-    lowering = Lowering(program)
+    lowering = lowering_of(program)
     for call in program.calls:
         lowering.add(call)
     outputs = tuple(lowering.value(Ref(output)) for output in program.outputs)
