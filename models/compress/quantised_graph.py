@@ -21,6 +21,8 @@ _THROUGH = frozenset(("MaxPool", "Flatten", "Reshape", "Transpose", "Identity", 
 """What keeps scale and zero point: values are quantised before it, not after."""
 _JOINED = frozenset(("Relu", "Clip", "LeakyRelu", "PRelu"))
 """What is worked out before the rounding of the value that it takes."""
+_ABOVE = 2.0**-16
+"""By how much a step is above its unit: well over what float32 rounds away."""
 _ALREADY = frozenset(("BipolarQuant", "Quant", "QuantizeLinear", "MultiThreshold"))
 
 
@@ -45,6 +47,18 @@ class ActivationRange:
         low, high = min(low, 0.0), max(high, 0.0)
         scale = max((high - low) / 255.0, 1e-8)
         return cls(scale=scale, zero_point=int(max(-128, min(127, round(-128 - low / scale)))))
+
+    def coarsened(self, unit: float) -> ActivationRange:
+        """The range with steps above `unit`, that of the sums that are rounded to it: as it is, or wider.
+
+        Finer steps tell nothing more, and a core rescales by factors below 1 alone: a factor above would take
+        a threshold a level and channel. Sums of signs have units that coarse.
+        """
+        if self.scale > unit:
+            return self
+        scale = unit * (1 + _ABOVE)
+        low = (-128 - self.zero_point) * self.scale
+        return ActivationRange(scale=scale, zero_point=max(-128, min(127, round(-128 - low / scale))))
 
 
 def fixed_weights(weights: _Array, fmt: str = "int8") -> FixedCode:
@@ -245,8 +259,11 @@ def with_quantisers(
     draft = _Draft(graph)
     now = {graph.inputs[0]: graph.inputs[0]}
 
+    spans = dict(ranges)
+    units: dict[str, float] = {}
+
     def point(value: str, name: str) -> str:
-        return draft.rounded(value, name, ranges[value]) if value in ranges else name
+        return draft.rounded(value, name, spans[value]) if value in spans else name
 
     now[graph.inputs[0]] = point(graph.inputs[0], graph.inputs[0])
     steps = {graph.inputs[0]: ranges[graph.inputs[0]].scale}
@@ -265,10 +282,16 @@ def with_quantisers(
                 inputs.append("")
         if node.op in ("Conv", "Gemm") and len(inputs) > 2 and inputs[2] in draft.constants:
             inputs[2] = draft.bias(node.name, inputs[2], steps.get(node.inputs[0]), codes[node.name])
+        value, source = node.outputs[0], node.inputs[0]
+        if node.op in ("Conv", "Gemm") and source in steps:
+            units[value] = steps[source] * float(codes[node.name].scales.max())
+        elif node.op in _JOINED and source in units:
+            units[value] = units[source]
+        if value in spans and value in units:
+            spans[value] = spans[value].coarsened(units[value])
         now[node.outputs[0]] = point(node.outputs[0], draft.add(replace(node, inputs=tuple(inputs))))
-        value = node.outputs[0]
-        if value in ranges:
-            steps[value] = ranges[value].scale
+        if value in spans:
+            steps[value] = spans[value].scale
         elif node.op == "BipolarQuant":
             steps[value] = float(np.asarray(graph.constants[node.inputs[1]]).reshape(-1)[0])
         elif node.op in _THROUGH and node.inputs[0] in steps:

@@ -5,9 +5,13 @@ import pytest
 import torch
 from bitwright.models.architectures import architecture
 from bitwright.models.compress.binarized_networks import BinarizedNetworkPass, XnorNetPass
+from bitwright.models.compress.integer import integer_accuracy, to_integers
+from bitwright.models.compress.quantised_graph import ActivationRange
 from bitwright.models.compress.sign_activations import binarise_inputs
 from bitwright.models.compress.trainable import TrainableGraph
+from bitwright.models.compress.training import TrainingOptions
 from bitwright.models.graph import run_graph
+from bitwright.models.post_layers import Thresholds
 from digits_subjects import digits_data, trained, trained_graph
 
 
@@ -125,3 +129,22 @@ def test_xnor_net_learns_the_digits(k_map):
     assert subject.accuracy("test") > 0.8
     code = subject.codes["conv2"]
     np.testing.assert_array_equal(np.abs(subject.weight("conv2"))[:, 0, 0, 0], code.scales.astype(np.float32))
+
+
+def test_sums_of_signs_are_rescaled_not_looked_up_in_a_threshold_a_level():
+    subject = trained("digits-mlp")
+    BinarizedNetworkPass(layers=("fc2",), training=TrainingOptions(epochs=2, batch=64)).apply(subject)
+    integers = to_integers(subject)
+    counted = [layer for layer in integers.network.layers if isinstance(layer, Thresholds)]
+    assert [layer.values.shape[1] for layer in counted] == [1]  # fc2's sign, not the 8 bits behind its sums
+    assert integer_accuracy(subject, integers) == pytest.approx(subject.accuracy("test"), abs=0.01)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 6.0), (-2.0, 6.0), (-6.0, 0.0)])
+def test_a_range_as_coarse_as_a_sums_unit_still_holds_what_it_held(low, high):
+    found = ActivationRange.of(low, high)
+    assert found.coarsened(1e-3) is found
+    wide = found.coarsened(0.05)
+    assert 0.05 < wide.scale < 0.050002
+    assert (-128 - wide.zero_point) * wide.scale <= low + 0.025
+    assert (127 - wide.zero_point) * wide.scale >= high - 0.025
