@@ -26,7 +26,7 @@ help:
 	@echo "make pe-cost     LUTs, registers and DSP blocks of the PEs' parts, beside their targets"
 	@echo "make bench       the speed of cycle model beside RTL, of mapping, of the integer reference and of the systolic mode"
 	@echo "make methods     every compression recipe that ships; writes docs/methods.md"
-	@echo "make headline    the published compressions of LeNets and ResNet-20, from trained weights; writes docs/headline.md"
+	@echo "make headline    the published compressions of LeNets and ResNet-20, and few bits' gaps to float; writes docs/headline.md, low_bit_gaps.md"
 	@echo "make fuzz        FILES=$(FILES) damaged model files: each is read, or refused by one line"
 	@echo "make clean       removes build/, dist/ and .venv"
 
@@ -91,7 +91,10 @@ methods: $(STAMP)
 	else echo "skipped: the data isn't there: $(SHARED)"; fi
 
 headline: $(STAMP)
-	$(BIN)/python benchmarks/headline.py --shared $(SHARED) --jobs $(JOBS) --output docs/headline.md
+	@status=0; \
+	$(BIN)/python benchmarks/headline.py --shared $(SHARED) --jobs $(JOBS) --output docs/headline.md || status=1; \
+	$(BIN)/python benchmarks/low_bit_gaps.py --shared $(SHARED) --output docs/low_bit_gaps.md || status=1; \
+	exit $$status
 
 fuzz: $(STAMP)
 	$(BIN)/python tests/fuzz/fuzz_drive.py --count $(FILES) --seed $(SEED)
