@@ -98,13 +98,12 @@ def run(name: str, shared: Path, folder: Path) -> Compressed:
 
 _HEAD = """# Few bits' gaps to float
 
-Written by `make headline`: LeNet-5 on MNIST's 10,000 test images, every network from the same trained weights
-by `benchmarks/headline/lenet5-NAME.toml`, seeded; all four layers' weights. *Float* is the better of {before:.2%}
-as given and {after:.2%} after five epochs more, which is as long as any of the others trains: a gap counts
-nothing that mere training brings. *Integers* is the network that the core runs, with int8 activations, or
-signs where `binarised` says so.
+Written by `make headline`: LeNet-5 on MNIST's 10,000 test images, each network from the same trained weights
+by `benchmarks/headline/lenet5-NAME.toml`, seeded; the weights of all four layers. *Float* is the better of
+{before:.2%} as given and {after:.2%} after five epochs more: a gap doesn't count what mere training brings.
+*Integers* is the network that the core runs, with int8 activations, or signs where `binarised` says so.
 Published gaps are quoted from memory and of networks of their own; no test rests on them. A hundredth of a
-point is one image; two runs of one recipe with other seeds differ by several.
+point is one image; runs of one recipe with other seeds may differ by several.
 
 | recipe | bytes | float | codes | integers | gap | published gap | | of | minutes |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- | ---: |

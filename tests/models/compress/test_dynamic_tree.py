@@ -14,6 +14,7 @@ from bitwright.models.compress.dynamic_tree import (
 )
 from bitwright.models.compress.layer_size import layer_size
 from bitwright.models.compress.training import TrainingOptions
+from bitwright.models.compress.weight_codes import CodebookCode, code_from_arrays, code_to_arrays
 from digits_subjects import trained
 
 
@@ -71,6 +72,15 @@ def test_training_with_coded_gradients_keeps_accuracy_and_sends_a_quarter_of_the
     np.testing.assert_array_equal(coded.weight("fc1"), code.centroids[code.indices])
     # A byte a weight, one factor (the tree's values are known), 64 biases.
     assert layer_size(coded, "fc1").payload_bytes == 64 * 64 + 4 + 4 * 64
+
+
+def test_a_state_says_whether_a_table_is_known_and_older_states_say_nothing():
+    indices, table = np.zeros((2, 3), np.uint8), np.array([0.5, 1.0])
+    for given in (True, False):
+        arrays = code_to_arrays(CodebookCode(indices=indices, centroids=table, given=given))
+        assert code_from_arrays(arrays).given is given
+    del arrays["given"]
+    assert code_from_arrays(arrays).given is False
 
 
 def test_the_linear_rival_takes_as_many_bytes_and_exchanges_linear_codes(monkeypatch):
