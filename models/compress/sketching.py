@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from .associative_sharing import sharing_tree
 from .binary_connect import signs
 from .latent import Latent
 from .latent_pass import LatentPass, check_word
@@ -15,7 +16,7 @@ from .subject import Subject
 from .trainable import WeightedLayer
 from .weight_codes import PlanesCode
 
-__all__ = ["Sketch", "SketchPass", "direct_sketch", "refined_sketch", "sketch_error"]
+__all__ = ["Sketch", "SketchPass", "direct_sketch", "refined_sketch", "sketch_additions", "sketch_error"]
 
 
 def direct_sketch(weights: NDArray[np.float32], planes: int) -> PlanesCode:
@@ -46,6 +47,18 @@ def sketch_error(weights: NDArray[np.float32], code: PlanesCode) -> float:
     scales = code.scales.reshape(*code.scales.shape, *[1] * (weights.ndim - 1))
     left = weights.astype(np.float64) - (code.planes * scales).sum(axis=0)
     return float((left**2).sum() / max(float((weights.astype(np.float64) ** 2).sum()), 1e-300))
+
+
+def sketch_additions(code: PlanesCode, groups: int = 1) -> tuple[int, int]:
+    """Additions an output position takes: each plane of each filter by itself, and shared along trees.
+
+    Filters of a group and all their planes see the same inputs, so a group has one tree. The core computes
+    planes by themselves: what sharing saves is counted, not run.
+    """
+    count, filters = code.planes.shape[:2]
+    flat = code.planes.reshape(count, groups, filters // groups, -1)
+    trees = [sharing_tree(flat[:, g].reshape(-1, flat.shape[-1])) for g in range(groups)]
+    return sum(tree.plain for tree in trees), sum(tree.additions for tree in trees)
 
 
 def _sketch(weights: NDArray[np.float32], planes: int, *, refit: bool) -> PlanesCode:
@@ -87,7 +100,8 @@ class Sketch(Latent):
 class SketchPass(LatentPass):
     """Sketches the layers, then trains what the sketch is made of; `training.epochs = 0` only sketches.
 
-    Notes the error of each layer's sketch before any training, as a share of its square sum.
+    Notes of each layer's sketch before any training its error, as a share of its square sum, and its
+    additions an output position, plain and shared (`sketch_additions`).
     """
 
     name: ClassVar[str] = "binary.sketch"
@@ -106,5 +120,11 @@ class SketchPass(LatentPass):
         found: dict[str, Any] = subject.notes.setdefault(self.name, {})
         weights = subject.weight(layer.name)
         code = _sketch(weights, self.planes, refit=self.method == "refined")
-        found[layer.name] = {"planes": self.planes, "error": sketch_error(weights, code)}
+        plain, shared = sketch_additions(code, layer.groups)
+        found[layer.name] = {
+            "planes": self.planes,
+            "error": sketch_error(weights, code),
+            "additions": plain,
+            "shared_additions": shared,
+        }
         return Sketch(self.planes, self.method)
