@@ -38,8 +38,9 @@ class Execute(Component):
     """Runs GEOMETRY, OUTPUT and EXEC: one issue a cycle; TILE takes one cycle before each tile.
 
     IDLE takes a command; TILE clips the next accumulator tile and waits for a free bank (of two); ISSUE runs
-    fy, fx, sets and the tile's pixels, or the group's step list and the pixels. GEOMETRY and OUTPUT wait
-    until no drain is pending.
+    fy, fx, sets and the tile's pixels, or the group's step list and the pixels. Where there is a list, LIST
+    comes after TILE, finds the first step's operands and waits in its place. GEOMETRY and OUTPUT wait until
+    no drain is pending.
 
     Ports:
         command, present, take, post: command stream; tokens there, taken, posted (operands all read).
@@ -103,6 +104,7 @@ class Execute(Component):
         pending = Signal(4)
         opened = Signal()
         handed = Signal()
+        bank_free = ~run.first | (banks_in_use != 2)
         m.d.sync += [
             banks_in_use.eq(banks_in_use + opened - self.drained),
             pending.eq(pending + handed - self.finished),
@@ -149,7 +151,8 @@ class Execute(Component):
         tile_done = last_pixel & last_step
         one_set, one_tap = geometry.sets == 1, geometry.fx == 1
 
-        # Step lists: the entry after the one at work is at the port, the next one after that is asked for.
+        # Step lists: the entry after the one at work is held, the one after that is at the port. Between the
+        # memory and the adders stands a register: it is the slower half of the way.
         with_lists = machine.step_lines > 0
         listed: Value = geometry.listed if with_lists else Const(0)
         next_entry, first_entry = (
@@ -157,7 +160,7 @@ class Execute(Component):
         )
         offset, entry_tail, entry_last = Signal.like(address), Signal(), Signal()
         tail_step = Signal()
-        m.d.comb += [
+        hold = [
             offset.eq(self.step_data[:OFFSET_BITS]),
             entry_tail.eq(self.step_data[OFFSET_BITS]),
             entry_last.eq(self.step_data[OFFSET_BITS + 1]),
@@ -272,21 +275,30 @@ class Execute(Component):
                 ]
                 m.d.sync += [
                     last_pixel.eq((tile_w == 1) & (tile_h == 1)),
-                    last_step.eq(Mux(listed, entry_last, one_set & one_tap & (geometry.fy == 1))),
-                    tail_step.eq(entry_tail),
+                    last_step.eq(one_set & one_tap & (geometry.fy == 1)),
                 ]
-                if with_lists:
-                    with m.If(listed):
-                        m.d.sync += [begin.eq(act_tile + offset) for begin in (address, row_start)]
                 pixel_x.load(m, tile_w)
                 pixel_y.load(m, tile_h)
                 tap_s.load(m, geometry.sets)
                 tap_x.load(m, geometry.fx)
                 tap_y.load(m, geometry.fy)
-                with m.If(~run.first | (banks_in_use != 2)):
+                with m.If(bank_free & ~listed):
                     m.d.comb += opened.eq(run.first)
-                    ask(next_entry)
                     m.next = "ISSUE"
+                if with_lists:
+                    with m.If(listed):
+                        m.d.sync += hold
+                        ask(next_entry)
+                        m.next = "LIST"
+            if with_lists:
+                with m.State("LIST"):
+                    m.d.sync += [begin.eq(act_tile + offset) for begin in (address, row_start)]
+                    m.d.sync += [last_step.eq(entry_last), tail_step.eq(entry_tail)]
+                    with m.If(bank_free):
+                        m.d.comb += opened.eq(run.first)
+                        m.d.sync += hold
+                        ask(next_entry)
+                        m.next = "ISSUE"
             with m.State("ISSUE"):
                 m.d.comb += issuing.eq(1)
                 m.d.sync += [index.eq(index + 1), step_starts.eq(0)]
@@ -319,11 +331,13 @@ class Execute(Component):
                         m.d.sync += [last_step.eq(entry_last), tail_step.eq(entry_tail)]
                         step(act_tile, offset, row_start)
                         with m.If(~last_step):
+                            m.d.sync += hold
                             ask(next_entry)
-                        with m.Elif(~last_of_group):
-                            ask(first_entry)
-                        with m.Else():  # the next group's first is at the port
-                            m.d.sync += first_entry.eq(next_entry - 1)
+                        with m.Else():  # of the next group the first is held, the second at the port
+                            begins = Signal.like(first_entry)
+                            m.d.comb += begins.eq(Mux(last_of_group, next_entry - 2, first_entry))
+                            ask(begins)
+                            m.d.sync += first_entry.eq(begins)
                     with m.Elif(~tap_s.last):
                         tap_s.step(m)
                         m.d.sync += last_step.eq(tap_s.before_last & tap_x.last & tap_y.last)

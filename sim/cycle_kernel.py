@@ -185,7 +185,9 @@ def _run_tiles(
     `banks`: cycle from which each of the two is free again, and the one in use last; `post`: cycle
     from which POST is idle, and the last cycle in which a drain is pending.
     """
-    cycle = start + 1  # TILE
+    setup = 1 if command[_KEPT] < 0 else 2  # TILE, and LIST where the groups run step lists
+    cycle = start + setup
+    end = cycle
     stalls[STALL_SETUP] += 1
     issue = reads = 0
     for group in range(command[_GROUPS]):
@@ -194,7 +196,7 @@ def _run_tiles(
             height = min(command[_TILE_Y], command[_REGION_Y] - ty)
             for tx in range(0, command[_REGION_X], command[_TILE_X]):
                 pixels = height * min(command[_TILE_X], command[_REGION_X] - tx)
-                stalls[STALL_SETUP] += 1
+                stalls[STALL_SETUP] += setup
                 if command[_FIRST]:
                     bank = 0 if banks[0] <= banks[1] else 1
                     if banks[bank] == _NEVER:
@@ -213,9 +215,10 @@ def _run_tiles(
                     post[0] = taken + drain + 1
                     post[1] = taken + drain + core[_ADD_LATENCY if command[_ADDS] else _POST_LATENCY]
                     banks[banks[2]] = taken + drain + 1
-                cycle = last_issue + 1
-    times[_T_END] = cycle - 1
-    times[_T_DRAIN] = post[1] if command[_LAST] else cycle - 1
+                end = last_issue
+                cycle = last_issue + setup
+    times[_T_END] = end
+    times[_T_DRAIN] = post[1] if command[_LAST] else end
     times[_T_ISSUE] = issue
     times[_T_READS] = reads
     return True

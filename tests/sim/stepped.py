@@ -327,7 +327,9 @@ class Stepped:
                     self.set(output=k)
                 self.out.end[index] = self.t
                 self.post(k["post"])
-        elif self.exec_state == "TILE":
+        elif self.exec_state == "TILE" and self.geometry["listed"]:
+            self.set(exec_state="LIST")
+        elif self.exec_state in ("TILE", "LIST"):
             k = self.commands[self.exec_command]
             if k["first"] and self.banks_used >= 2:
                 return
