@@ -15,7 +15,7 @@ JOBS ?= 2
 FILES ?= 2000
 SHARED ?= ../shared/data
 
-.PHONY: help demo test test-all check wheel-check verify-all prove pe-cost bench methods headline fuzz clean
+.PHONY: help demo test test-all check wheel-check verify-all prove pe-cost bench methods reversals headline fuzz clean
 
 help:
 	@echo "make demo        trains, simulates, verifies and places a small network; build/demo/report.html"
@@ -26,6 +26,7 @@ help:
 	@echo "make pe-cost     LUTs, registers and DSP blocks of the PEs' parts, beside their targets"
 	@echo "make bench       the speed of cycle model beside RTL, of mapping, of the integer reference and of the systolic mode"
 	@echo "make methods     every compression recipe that ships; writes docs/methods.md"
+	@echo "make reversals   what proxies rank otherwise than a core does, on trained networks; writes docs/reversals.md"
 	@echo "make headline    the published compressions of LeNets and ResNet-20, and few bits' gaps to float; writes docs/headline.md, low_bit_gaps.md"
 	@echo "make fuzz        FILES=$(FILES) damaged model files: each is read, or refused by one line"
 	@echo "make clean       removes build/, dist/ and .venv"
@@ -89,6 +90,10 @@ methods: $(STAMP)
 	  --data mnist=$(SHARED)/mnist.npz --data cifar10=$(SHARED)/cifar10_10k_2k.npz \
 	  --data spoken-digits=$(SHARED)/fsdd_8k_1s.npz -o docs/methods.md; \
 	else echo "skipped: the data isn't there: $(SHARED)"; fi
+
+reversals: $(STAMP)
+	@if [ -d $(SHARED) ]; then $(BIN)/python -m bitwright.reports.reversals --data mnist=$(SHARED)/mnist.npz \
+	  -o docs/reversals.md; else echo "skipped: the data isn't there: $(SHARED)"; fi
 
 headline: $(STAMP)
 	@status=0; \

@@ -72,7 +72,7 @@ def show_methods(value: dict[str, Any], console: Console) -> None:
                     " ".join(f"[{r}]" for r in row["references"]),
                     row["primitive"],
                     row["state"],
-                    row["hardware"],
+                    ", ".join(filter(None, (row["hardware"], row["gain"]))),
                     row["title"],
                 )
                 for row in value["methods"]

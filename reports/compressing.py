@@ -21,14 +21,17 @@ __all__ = ["compress_model", "methods_list"]
 _REWRITE_SECONDS = 0.5
 
 
-def compress_model(spec: str, recipe_name: str, data_spec: str | None, output: Path) -> dict[str, Any]:
+def compress_model(
+    spec: str, recipe_name: str, data_spec: str | None, output: Path, *, rival: bool = False
+) -> dict[str, Any]:
     """What a recipe made of a model, as `compress --json` prints it; the network is at `output`.
 
     Beside it, with the suffix `.json`, lies the same record. States between passes are kept in a folder that
-    is called as `output` with `.passes`, until the last pass is done.
+    is called as `output` with `.passes`, until the last pass is done. With `rival` the passes are those that
+    the recipe is compared with.
 
     Raises:
-        ValueError: the recipe doesn't fit; see `models.compress.compression.compress`.
+        ValueError: the recipe doesn't fit, or has no rival; see `models.compress.compression.compress`.
         OSError: a file can't be read or written.
     """
     from ..models.compress.compression import compress
@@ -42,6 +45,10 @@ def compress_model(spec: str, recipe_name: str, data_spec: str | None, output: P
     if output.is_dir() or not output.parent.is_dir():
         raise ValueError(f"-o {output}: {'is a folder' if output.is_dir() else 'its folder does not exist'}")
     recipe = load_recipe(recipe_name)
+    if rival:
+        if recipe.rival is None:
+            raise ValueError(f"--rival: recipe {recipe.name} has none: leave the option out")
+        recipe = dataclasses.replace(recipe, passes=recipe.rival.passes)
     named = data_spec or ("digits" if recipe.data == "digits" else None)
     if named is None:
         wanted = f", recipe {recipe.name} is made for {recipe.data}" if recipe.data else ""
@@ -53,7 +60,7 @@ def compress_model(spec: str, recipe_name: str, data_spec: str | None, output: P
     if done.resumed:
         say(f"{done.resumed} of {len(recipe.passes)} passes were done by an earlier run")
     value = {"kind": "compress", "version": 1, "model": spec, "recipe": recipe.name, "data": data.name}
-    value |= {"seed": recipe.seed, **_summary(done), **_integers(done, output)}
+    value |= {"rival": rival, "seed": recipe.seed, **_summary(done), **_integers(done, output)}
     write_json(output.with_suffix(".json"), value)
     shutil.rmtree(folder, ignore_errors=True)
     return value
@@ -149,6 +156,7 @@ def methods_list() -> list[dict[str, Any]]:
             "recipe": method.recipe if method.state == "works" else None,
             "state": method.state,
             "hardware": method.hardware,
+            "gain": method.gain or None,
         }
         for method in METHODS
     ]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..models.compress.recipe import Recipe
     from ..models.network import Network
 
-__all__ = ["MACHINE", "SETTINGS", "run_method"]
+__all__ = ["MACHINE", "SETTINGS", "run_method", "run_stages"]
 
 MACHINE = "core-medium"
 SETTINGS = ("buffers.step_entries=1024",)
@@ -47,7 +47,7 @@ def run_method(stem: str, data: Mapping[str, str], folder: Path) -> dict[str, An
     if place is None:
         raise ValueError(f"recipe {stem} is shown on {recipe.data}, which isn't there")
     text = (SHIPPED / f"{stem}.toml").read_text(encoding="utf-8")
-    key = hashlib.sha256(f"1 {text}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"2 {text}".encode()).hexdigest()[:16]
     kept = folder / f"{stem}-{key}.json"
     if kept.is_file():
         found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
@@ -65,7 +65,17 @@ def run_method(stem: str, data: Mapping[str, str], folder: Path) -> dict[str, An
     return value
 
 
-def _runs(recipe: Recipe, place: str, states: Path) -> dict[str, Any]:
+def run_stages(recipe: Recipe, place: str, states: Path) -> dict[str, Compressed]:
+    """What a recipe makes of its network: `before` (after its first, plain training), `method` and `rival`.
+
+    Args:
+        recipe: names its model.
+        place: of its data.
+        states: where states between passes are kept.
+
+    Raises:
+        ValueError: a pass fails.
+    """
     from ..models.compress.compression import compress
     from ..models.compress.datasets import load_dataset
     from ..models.importers.load import load_model
@@ -73,20 +83,22 @@ def _runs(recipe: Recipe, place: str, states: Path) -> dict[str, Any]:
     assert recipe.model is not None
     graph = load_model(recipe.model).graph
     data = load_dataset(place, recipe.data_options, seed=recipe.seed)
+    passes = {"method": recipe.passes}
+    if recipe.passes[0].name == "train":
+        passes = {"before": recipe.passes[:1], **passes}
+    if recipe.rival is not None:
+        passes["rival"] = recipe.rival.passes
+    return {
+        name: compress(graph, dataclasses.replace(recipe, passes=each), data, folder=states, keep_all=True)
+        for name, each in passes.items()
+    }
 
-    def run(chosen: Recipe) -> Compressed:
-        return compress(graph, chosen, data, folder=states, keep_all=True)
 
-    trained = recipe.passes[0].name == "train"
-    found: dict[str, Any] = {"uncompressed": None, "rival": None}
-    if trained:
-        found["uncompressed"] = _outcome(run(dataclasses.replace(recipe, passes=recipe.passes[:1])))
-    done = run(recipe)
-    found["method"] = _outcome(done)
-    found["notes"] = {f"{i} {entry.name}": entry.notes for i, entry in enumerate(done.passes) if entry.notes}
-    found["seconds"] = sum(entry.seconds for entry in done.passes)
-    if not trained:
-        found["uncompressed"] = {
+def _runs(recipe: Recipe, place: str, states: Path) -> dict[str, Any]:
+    stages = run_stages(recipe, place, states)
+    done = stages["method"]
+    found: dict[str, Any] = {
+        "uncompressed": {
             "payload_bytes": done.original_bytes,
             "macs": done.original_macs,
             "nonzero_macs": done.original_macs,
@@ -94,10 +106,16 @@ def _runs(recipe: Recipe, place: str, states: Path) -> dict[str, Any]:
             "integer_accuracy": None,
             "cycles": None,
             "reason": "not run as integers",
-        }
+        },
+        "method": _outcome(done),
+        "notes": {f"{i} {entry.name}": entry.notes for i, entry in enumerate(done.passes) if entry.notes},
+        "seconds": sum(entry.seconds for entry in done.passes),
+        "rival": None,
+    }
+    if "before" in stages:
+        found["uncompressed"] = _outcome(stages["before"])
     if recipe.rival is not None:
-        rival = run(dataclasses.replace(recipe, passes=recipe.rival.passes))
-        found["rival"] = {"title": recipe.rival.title, **_outcome(rival)}
+        found["rival"] = {"title": recipe.rival.title, **_outcome(stages["rival"])}
     return found
 
 

@@ -74,12 +74,13 @@ def run_all(
 
 def document(rows: Mapping[str, Mapping[str, Any]], faults: Mapping[str, str]) -> str:
     """The Markdown text."""
-    from ..models.compress.methods import HARDWARE, METHODS
+    from ..models.compress.methods import GAINS, HARDWARE, METHODS
 
     head = Template(_HEAD.read_text(encoding="utf-8")).substitute(
         machine=MACHINE, settings=", ".join(SETTINGS)
     )
-    lines = [head.rstrip("\n"), *(f"| {name} | {text} |" for name, text in HARDWARE.items()), ""]
+    lines = [head.rstrip("\n"), *(f"| {name} | {text} |" for name, text in HARDWARE.items())]
+    lines += [*(f"| rtl-exact, {name} | {text} |" for name, text in GAINS.items()), ""]
     lines += [
         f"| {' | '.join(_HEADS)} |",
         f"| {' | '.join('---:' if head in _NUMBERS else '---' for head in _HEADS)} |",
@@ -92,7 +93,8 @@ def document(rows: Mapping[str, Mapping[str, Any]], faults: Mapping[str, str]) -
         where = f"{row['model'].removeprefix('zoo:')}, {row['data']}"
         before = row["uncompressed"]
         lines.append(f"| **{method.name}** | {references} | {where} | before {_cells(before, before)} | |")
-        lines.append(f"| {method.title} | | | method {_cells(row['method'], before)} | {method.hardware} |")
+        path = ", ".join(filter(None, (method.hardware, method.gain)))
+        lines.append(f"| {method.title} | | | method {_cells(row['method'], before)} | {path} |")
         if row["rival"] is not None:
             lines.append(f"| | | | {row['rival']['title']} {_cells(row['rival'], before)} | |")
     remarks = [(m.name, row["remark"]) for m in METHODS if (row := rows.get(m.recipe)) and row.get("remark")]

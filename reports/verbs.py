@@ -150,12 +150,15 @@ def compress(
         str | None,
         typer.Option("--data", metavar="WHAT", help="digits, an .npz file, or a folder of MNIST or CIFAR-10"),
     ] = None,
+    rival: Annotated[
+        bool, typer.Option("--rival", help="run what the recipe is compared with instead")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compress a trained float network by a recipe; an interrupted run goes on at its last pass."""
     from .compressing import compress_model
 
-    _emit(compress_model(model, recipe, data, output), as_json)
+    _emit(compress_model(model, recipe, data, output, rival=rival), as_json)
 
 
 @app.command("map")

@@ -5,16 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["HARDWARE", "METHODS", "Method", "shipped_recipes"]
+__all__ = ["GAINS", "HARDWARE", "METHODS", "Method", "shipped_recipes"]
 
 HARDWARE = {
-    "rtl-exact": "the integer network runs on reference, cycle model and RTL, and what was cut or narrowed "
-    "saves its cycles and bytes there",
+    "rtl-exact": "the integer network runs on reference, cycle model and RTL, bit for bit and cycle for "
+    "cycle; what it saves there is told beside it",
     "modelled": "the integer network is rtl-exact with dense weights; payload bytes are those of a real "
     "encoder, whose decoder is not in the core",
     "host": "what is special in it runs on the host, or only while training; the rest is an ordinary network",
 }
 """What the core does with a method's result."""
+
+GAINS = {
+    "steps": "weight steps that are zero in all rows and lanes cost no cycle and no byte",
+    "shapes": "channels are gone: a smaller dense network",
+    "int8": "integers, loaded and run as int8: fewer bits than 8 save payload only",
+    "binary": "a bit a weight, on int8 activations: more lanes, fewer bytes",
+    "ternary": "two bits a weight: more lanes, fewer bytes",
+    "signs": "one or two bits a weight and an activation: most lanes, fewest bytes",
+    "two scales": "two ternary passes a layer, added in POST",
+    "planes": "a binary pass a plane, scaled and added in POST",
+}
+"""What an rtl-exact method's result saves on the core, by the name that a row gives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +34,7 @@ class Method:
     """A row of the survey's tables.
 
     Raises:
-        ValueError: an unknown hardware path.
+        ValueError: an unknown hardware path or gain.
     """
 
     name: str
@@ -34,11 +46,18 @@ class Method:
     """The stem of its recipe's file."""
     hardware: str
     """A key of `HARDWARE`."""
+    gain: str = ""
+    """A key of `GAINS`, where the method is rtl-exact and works."""
 
     def __post_init__(self) -> None:
         if self.hardware not in HARDWARE:
             raise ValueError(
                 f"{self.name}: hardware must be one of {', '.join(HARDWARE)}, not {self.hardware}"
+            )
+        if self.gain and (self.gain not in GAINS or self.hardware != "rtl-exact"):
+            raise ValueError(
+                f"{self.name}: gain must be one of {', '.join(GAINS)}, and only of what is rtl-exact, not "
+                f"{self.gain!r} of {self.hardware}"
             )
 
     @property
@@ -57,35 +76,35 @@ def shipped_recipes() -> frozenset[str]:
 _ROWS = """
 optimal-brain-damage | LeCun | P1 | modelled | Optimal Brain Damage: saliency by the diagonal Hessian
 optimal-brain-surgeon | 15 | P1 | modelled | Optimal Brain Surgeon: full inverse Hessian, weights updated
-recurrent-damage | 16 | P1 | modelled | Optimal Brain Damage on an unrolled recurrent network
+recurrent-damage | 16 | P1 | host | Optimal Brain Damage on an unrolled recurrent network
 magnitude | 17 | P1 | modelled | learn weights and connections: magnitude, retrained
 deep-compression | 18 | P1+P3+P4 | modelled | pruned, shared weights, Huffman over codes and gaps
 dynamic-surgery | 19 | P1 | modelled | dynamic network surgery with splicing
 neuron-correlation | 20 | P1 | modelled | connections kept by the correlation of their neurons
-neuron-merging | 21 | P1 | rtl-exact | data-free merging of like neurons
-strided-kernels | 22 | P2 | rtl-exact | strided lattices inside kernels
-granularity | 23 | P2 | rtl-exact | weights, vectors, kernels and filters at one density
-brain-damage-groups | 24 | P2 | rtl-exact | group-wise brain damage: columns of im2col
-structured-sparsity | 25 | P2 | rtl-exact | group Lasso over filters, channels and shapes
-inbound-pruning | 26 | P2 | rtl-exact | inbound pruning by activation variance, reduce and reuse
-thinet | 27 | P2 | rtl-exact | channels chosen greedily by the next layer, least squares
-channel-lasso | 28 | P2 | rtl-exact | channels chosen by LASSO, least squares
+neuron-merging | 21 | P1 | rtl-exact, shapes | data-free merging of like neurons
+strided-kernels | 22 | P2 | rtl-exact, steps | strided lattices inside kernels
+granularity | 23 | P2 | rtl-exact, steps | weights, vectors, kernels and filters at one density
+brain-damage-groups | 24 | P2 | rtl-exact, steps | group-wise brain damage: columns of im2col
+structured-sparsity | 25 | P2 | rtl-exact, shapes | group Lasso over filters, channels and shapes
+inbound-pruning | 26 | P2 | rtl-exact, shapes | inbound pruning by activation variance, reduce and reuse
+thinet | 27 | P2 | rtl-exact, shapes | channels chosen greedily by the next layer, least squares
+channel-lasso | 28 | P2 | rtl-exact, shapes | channels chosen by LASSO, least squares
 vector-quantisation | 29 | P3 | modelled | scalar, product and residual codebooks
 quantised-cnn | 30 | P3 | modelled | product codebooks corrected by the layer's response
 bimodal | 31 | P3 | modelled | bimodal regulariser, then product codebooks
 dynamic-tree | 32 | P5 | modelled | 8-bit dynamic-tree codes of what is exchanged
-stochastic-rounding | 33 | P5 | rtl-exact | fixed point with stochastic rounding
-bit-allocation | 34 | P5 | rtl-exact | bits by layer from the signal-to-noise ratio
-expectation-backprop | 35 | P6 | rtl-exact | expectation backpropagation, binary weights read out
-binary-connect | 36 | P6 | rtl-exact | BinaryConnect, deterministic and stochastic
-stochastic-synapses | 37 | P6 | rtl-exact | synapses sampled at deployment, fan-in in blocks
-binarised | 38 | P6 | rtl-exact | binary weights and activations
-xnor-net | 39 | P6 | rtl-exact | binary weights with a scale, binary activations
-loss-aware | 40 | P6 | rtl-exact | loss-aware binarisation by proximal Newton
-local-binary | 41 | P6+P8 | rtl-exact | fixed sparse ternary filters and learnt 1×1
-sketching | 42 | P6 | rtl-exact | sums of binary planes, direct and refined
-trained-ternary | 43 | P6 | rtl-exact | trained ternary quantisation with two scales
-threshold-ternary | Li2016 | P6 | rtl-exact | ternary weights by a threshold
+stochastic-rounding | 33 | P5 | rtl-exact, int8 | fixed point with stochastic rounding
+bit-allocation | 34 | P5 | rtl-exact, int8 | bits by layer from the signal-to-noise ratio
+expectation-backprop | 35 | P6 | rtl-exact, signs | expectation backpropagation, binary weights read out
+binary-connect | 36 | P6 | rtl-exact, binary | BinaryConnect, deterministic and stochastic
+stochastic-synapses | 37 | P6 | rtl-exact, signs | synapses sampled at deployment, fan-in in blocks
+binarised | 38 | P6 | rtl-exact, signs | binary weights and activations
+xnor-net | 39 | P6 | rtl-exact, signs | binary weights with a scale, binary activations
+loss-aware | 40 | P6 | rtl-exact, binary | loss-aware binarisation by proximal Newton
+local-binary | 41 | P6+P8 | rtl-exact, ternary | fixed sparse ternary filters and learnt 1×1
+sketching | 42 | P6 | rtl-exact, planes | sums of binary planes, direct and refined
+trained-ternary | 43 | P6 | rtl-exact, two scales | trained ternary quantisation with two scales
+threshold-ternary | Li2016 | P6 | rtl-exact, ternary | ternary weights by a threshold
 separable | 44 | P7 | rtl-exact | d×1 and 1×d convolutions
 biclustered | 45 | P7 | rtl-exact | monochromatic first layer, biclustered factors
 sparse-basis | 46 | P7+P1 | modelled | channel bases and sparse factors
@@ -128,7 +147,8 @@ landmarks | 80 | all | modelled | the same on facial landmarks
 
 def _methods() -> Iterator[Method]:
     for line in _ROWS.strip().splitlines():
-        name, references, primitive, hardware, title = (part.strip() for part in line.split("|"))
+        name, references, primitive, path, title = (part.strip() for part in line.split("|"))
+        hardware, _, gain = path.partition(", ")
         yield Method(
             name=name,
             references=tuple(references.split()),
@@ -136,6 +156,7 @@ def _methods() -> Iterator[Method]:
             primitive=primitive,
             recipe=name,
             hardware=hardware,
+            gain=gain,
         )
 
 

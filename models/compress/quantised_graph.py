@@ -64,13 +64,16 @@ class ActivationRange:
 def fixed_weights(weights: _Array, fmt: str = "int8") -> FixedCode:
     """Weights rounded to a symmetric integer format, a scale a filter: max |w| / the format's maximum.
 
+    A filter that is all 0 has the layer's greatest scale: one above the output's would keep the core's POST
+    from rescaling the layer, which then counts hundreds of thresholds.
+
     Args:
         weights: float, (K, …).
         fmt: int2 … int8.
     """
     top = Format.parse(fmt).max
     size = np.abs(weights.reshape(len(weights), -1)).max(axis=1).astype(np.float64)
-    scales = np.where(size > 0, size, 1.0) / top
+    scales = np.where(size > 0, size, size.max() or 1.0) / top
     by = scales.reshape(-1, *[1] * (weights.ndim - 1))
     whole = np.clip(np.rint(weights / by), -top, top).astype(Format.parse(fmt).dtype)
     return FixedCode(integers=whole, scales=scales, fmt=fmt)

@@ -185,10 +185,12 @@ def _weighted(
         real = bias.integers * bias.unit if isinstance(bias, Fixed) else np.asarray(bias, np.float64)
         real = np.broadcast_to(real.reshape(-1), (len(values),))
         nearest = np.rint(real / unit)
-        # A quantised bias says its step once more, in float32: input scale · weight scale, rounded.
+        # A quantised bias says its step once more, in float32: input scale · weight scale, rounded. Above
+        # 2^22 steps that rounding is more than half of one, so that `nearest` may be beside what was given.
         given = bias.integers.reshape(-1) if isinstance(bias, Fixed) else np.full(1, np.nan)
-        if np.all(nearest == given) and np.allclose(real, nearest * unit, rtol=1e-5, atol=0):
-            integers = integers + nearest.astype(np.int64)
+        alike = np.allclose(nearest, given, rtol=2.0**-22, atol=0)
+        if alike and np.allclose(real, nearest * unit, rtol=1e-5, atol=0):
+            integers = integers + given.astype(np.int64)
         else:
             offset = real
     draft.append(layer, DraftWeights(values=values, bits=bits, scales=steps, bias=integers))

@@ -10,6 +10,7 @@ from bitwright.models.storage import load_network
 from bitwright.reports.cli import main
 from bitwright.reports.method_runs import run_method
 from bitwright.reports.methods_document import document
+from bitwright.reports.reversals import REVERSALS
 
 FAST = """
 [data_options]
@@ -61,6 +62,7 @@ def test_compress_writes_a_network_and_its_record(capsys: pytest.CaptureFixture[
     [
         (["--recipe", "melt"], "melt: no such recipe; there are "),
         (["--recipe", "{bad}"], "bad.toml: pass[0].kind must be one of "),
+        (["--recipe", "plain", "--rival"], "--rival: recipe plain has none: leave the option out"),
         (
             ["--recipe", "{none}"],
             "pass[0] (train): train: the selector 'conv*' matches no layer; there are fc1",
@@ -120,6 +122,7 @@ def test_an_integer_network_is_not_compressed_again(
     assert code == 2 and "zoo:random-1: is integer already; compress takes a float network" in err
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_at_its_last_pass(tmp_path: Path) -> None:
     recipe = tmp_path / "two.toml"
     recipe.write_text(FAST + '[[pass]]\nkind = "train"\ntraining = { epochs = 4000 }\n')
@@ -155,7 +158,7 @@ def test_methods_lists_every_row_of_the_survey(capsys: pytest.CaptureFixture[str
 
 
 def test_every_shipped_recipe_is_read_and_is_a_method(shipped: list[Path]) -> None:
-    known = {method.recipe for method in METHODS} | {"plain", "granularity-reversal"}
+    known = {method.recipe for method in METHODS} | {"plain", *REVERSALS}
     for path in shipped:
         recipe = load_recipe(path)
         assert recipe.name in known, path.name

@@ -111,19 +111,10 @@ def test_residual_networks_get_a_sign_on_each_branch_that_a_layer_takes():
         assert all(set(found[inputs[name]].unique().tolist()) == {-1.0, 1.0} for name in names)
 
 
-def test_bnn_learns_the_digits_with_one_bit_weights_and_activations():
-    subject = trained("digits-mlp", epochs=12)
-    BinarizedNetworkPass().check(subject)
-    BinarizedNetworkPass().apply(subject)
-    assert subject.accuracy("test") > 0.8
-    assert {code.fmt for code in subject.codes.values()} == {"binary"}
-    assert _ops(subject.model.graph).count("BipolarQuant") == 2
-
-
-@pytest.mark.parametrize("k_map", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_xnor_net_learns_the_digits(k_map):
+@pytest.mark.slow
+def test_xnor_net_learns_the_digits_with_its_k_map():
     subject = trained("digits", epochs=6)
-    step = XnorNetPass(layers=("conv2", "conv3"), k_map=k_map)
+    step = XnorNetPass(layers=("conv2", "conv3"), k_map=True)
     step.check(subject)
     step.apply(subject)
     assert subject.accuracy("test") > 0.8
