@@ -27,7 +27,10 @@ from numpy.typing import NDArray
 from ..data import DIGITS_SCALE, DIGITS_ZERO_POINT, load_digits_split
 from .speech import log_mel
 
-__all__ = ["DataOptions", "Dataset", "load_dataset"]
+__all__ = ["AUGMENTS", "DataOptions", "Dataset", "load_dataset"]
+
+AUGMENTS = {"none": (0, False), "shift": (2, False), "crop-flip": (4, True)}
+"""By name: pixels that images of a training are moved by at most, and whether every other one is mirrored."""
 
 _IDX = (
     "train-images-idx3-ubyte",
@@ -60,7 +63,7 @@ class DataOptions:
     features: str = "none"
     """none, or log-mel: spoken words become pictures of 20 frames by 16 bands, see `speech`."""
     augment: str = "none"
-    """none, or crop-flip: shifted by up to 4 pixels and mirrored at random (He et al. 2016)."""
+    """none; shift: by up to 2 pixels; crop-flip: by up to 4, and mirrored at random (He et al. 2016)."""
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.scale) or self.scale == 0:
@@ -77,8 +80,8 @@ class DataOptions:
             raise ValueError(f"data.validation must be 0 or more, not {self.validation}")
         if self.features not in ("none", "log-mel"):
             raise ValueError(f"data.features must be none or log-mel, not {self.features!r}")
-        if self.augment not in ("none", "crop-flip"):
-            raise ValueError(f"data.augment must be none or crop-flip, not {self.augment!r}")
+        if self.augment not in AUGMENTS:
+            raise ValueError(f"data.augment must be one of {', '.join(AUGMENTS)}, not {self.augment!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

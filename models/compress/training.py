@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .datasets import Dataset
+from .datasets import AUGMENTS, Dataset
 from .trainable import TrainableGraph
 
 __all__ = [
@@ -26,8 +26,6 @@ __all__ = [
     "rate_factor",
     "reproducible",
 ]
-
-_SHIFT = 4
 
 
 class DivergedError(ValueError):
@@ -187,18 +185,21 @@ def _batch(
     data: Dataset, chosen: NDArray[np.int64], model: TrainableGraph, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     raw = data.train_x[chosen]
-    if data.options.augment == "crop-flip" and raw.ndim == 4:
-        raw = _shifted(raw, generator)
+    most, mirrored = AUGMENTS[data.options.augment]
+    if most and raw.ndim == 4:
+        raw = _shifted(raw, most, mirrored, generator)
     return _input(data, raw, model), torch.from_numpy(data.train_y[chosen])
 
 
-def _shifted(raw: NDArray[np.int64], generator: torch.Generator) -> NDArray[np.int64]:
-    """Each image moved by up to 4 pixels, empty where nothing comes in, and every other one mirrored."""
+def _shifted(
+    raw: NDArray[np.int64], most: int, mirror: bool, generator: torch.Generator
+) -> NDArray[np.int64]:
+    """Each image moved by up to `most` pixels, empty where nothing comes in; every other one mirrored."""
     count, _, high, wide = raw.shape
     # What counts as empty is the raw 0, as in He et al. 2016, who pad before they subtract the mean.
-    padded = np.pad(raw, ((0, 0), (0, 0), (_SHIFT, _SHIFT), (_SHIFT, _SHIFT)))
-    draws = torch.randint(0, 2 * _SHIFT + 1, (2, count), generator=generator).numpy()
-    mirrored = torch.rand(count, generator=generator).numpy() < 0.5
+    padded = np.pad(raw, ((0, 0), (0, 0), (most, most), (most, most)))
+    draws = torch.randint(0, 2 * most + 1, (2, count), generator=generator).numpy()
+    mirrored = (torch.rand(count, generator=generator).numpy() < 0.5) & mirror
     out = np.empty_like(raw)
     for i in range(count):
         part = padded[i, :, draws[0, i] : draws[0, i] + high, draws[1, i] : draws[1, i] + wide]
