@@ -57,6 +57,21 @@ def test_compress_writes_a_network_and_its_record(capsys: pytest.CaptureFixture[
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fast.toml", "net.bw", "net.json"]
 
 
+def test_the_rival_of_a_recipe_runs_in_its_stead(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    recipe, out = tmp_path / "fast.toml", tmp_path / "net.bw"
+    cut = '[[rival.pass]]\nkind = "prune.magnitude"\ndensity = 0.5\ntraining = { epochs = 0 }\n'
+    recipe.write_text(FAST + '[rival]\ntitle = "half"\n[[rival.pass]]\nkind = "train"\n' + cut)
+
+    code, text, _ = run(
+        capsys, "compress", "zoo:digits-mlp@1", "--recipe", str(recipe), "--rival", "-o", str(out), "--json",
+        "--data", "digits",
+    )  # fmt: skip
+
+    value = json.loads(text)
+    assert code == 0 and value["rival"] is True
+    assert [entry["name"] for entry in value["passes"]] == ["train", "prune.magnitude"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
