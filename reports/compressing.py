@@ -27,8 +27,8 @@ def compress_model(
     """What a recipe made of a model, as `compress --json` prints it; the network is at `output`.
 
     Beside it, with the suffix `.json`, lies the same record. States between passes are kept in a folder that
-    is called as `output` with `.passes`, until the last pass is done. With `rival` the passes are those that
-    the recipe is compared with.
+    is called as `output` with `.passes`, until the last pass is done. With `rival` the passes are those of
+    the first that the recipe is compared with.
 
     Raises:
         ValueError: the recipe doesn't fit, or has no rival; see `models.compress.compression.compress`.
@@ -46,9 +46,9 @@ def compress_model(
         raise ValueError(f"-o {output}: {'is a folder' if output.is_dir() else 'its folder does not exist'}")
     recipe = load_recipe(recipe_name)
     if rival:
-        if recipe.rival is None:
+        if not recipe.rivals:
             raise ValueError(f"--rival: recipe {recipe.name} has none: leave the option out")
-        recipe = dataclasses.replace(recipe, passes=recipe.rival.passes)
+        recipe = dataclasses.replace(recipe, passes=recipe.rivals[0].passes)
     named = data_spec or ("digits" if recipe.data == "digits" else None)
     if named is None:
         wanted = f", recipe {recipe.name} is made for {recipe.data}" if recipe.data else ""

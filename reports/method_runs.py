@@ -1,4 +1,4 @@
-"""A method shown: its recipe beside the uncompressed network and a rival, in bytes, accuracy and cycles."""
+"""A method shown: its recipe beside the uncompressed network and rivals, in bytes, accuracy and cycles."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def run_method(stem: str, data: Mapping[str, str], folder: Path) -> dict[str, An
         folder: where states and results are kept.
 
     Returns:
-        the recipe's name, its command, and `uncompressed`, `method` and `rival` (None where there is none),
-        each with bytes, products, accuracies and cycles.
+        the recipe's name, its command, and `uncompressed`, `method` and `rivals` (a list), each with bytes,
+        products, accuracies and cycles.
 
     Raises:
         ValueError: the recipe's data isn't given, or a pass fails.
@@ -66,7 +66,10 @@ def run_method(stem: str, data: Mapping[str, str], folder: Path) -> dict[str, An
 
 
 def run_stages(recipe: Recipe, place: str, states: Path) -> dict[str, Compressed]:
-    """What a recipe makes of its network: `before` (after its first, plain training), `method` and `rival`.
+    """What a recipe makes of its network, by name.
+
+    They are `before` (after its first, plain training), `method`, and `rival`, `rival 2` and so on.
+
 
     Args:
         recipe: names its model.
@@ -86,8 +89,7 @@ def run_stages(recipe: Recipe, place: str, states: Path) -> dict[str, Compressed
     passes = {"method": recipe.passes}
     if recipe.passes[0].name == "train":
         passes = {"before": recipe.passes[:1], **passes}
-    if recipe.rival is not None:
-        passes["rival"] = recipe.rival.passes
+    passes |= {name: rival.passes for name, rival in zip(_rival_names(recipe), recipe.rivals, strict=True)}
     return {
         name: compress(graph, dataclasses.replace(recipe, passes=each), data, folder=states, keep_all=True)
         for name, each in passes.items()
@@ -110,13 +112,18 @@ def _runs(recipe: Recipe, place: str, states: Path) -> dict[str, Any]:
         "method": _outcome(done),
         "notes": {f"{i} {entry.name}": entry.notes for i, entry in enumerate(done.passes) if entry.notes},
         "seconds": sum(entry.seconds for entry in done.passes),
-        "rival": None,
+        "rivals": [
+            {"title": rival.title, **_outcome(stages[name])}
+            for name, rival in zip(_rival_names(recipe), recipe.rivals, strict=True)
+        ],
     }
     if "before" in stages:
         found["uncompressed"] = _outcome(stages["before"])
-    if recipe.rival is not None:
-        found["rival"] = {"title": recipe.rival.title, **_outcome(stages["rival"])}
     return found
+
+
+def _rival_names(recipe: Recipe) -> list[str]:
+    return [f"rival {i}" if i > 1 else "rival" for i in range(1, len(recipe.rivals) + 1)]
 
 
 def _outcome(done: Compressed) -> dict[str, Any]:

@@ -95,8 +95,7 @@ def document(rows: Mapping[str, Mapping[str, Any]], faults: Mapping[str, str]) -
         lines.append(f"| **{method.name}** | {references} | {where} | before {_cells(before, before)} | |")
         path = ", ".join(filter(None, (method.hardware, method.gain)))
         lines.append(f"| {method.title} | | | method {_cells(row['method'], before)} | {path} |")
-        if row["rival"] is not None:
-            lines.append(f"| | | | {row['rival']['title']} {_cells(row['rival'], before)} | |")
+        lines += [f"| | | | {rival['title']} {_cells(rival, before)} | |" for rival in row["rivals"]]
     remarks = [(m.name, row["remark"]) for m in METHODS if (row := rows.get(m.recipe)) and row.get("remark")]
     if remarks:
         lines += ["", "## Remarks", "", *(f"- {name}: {remark}" for name, remark in remarks)]
@@ -105,11 +104,11 @@ def document(rows: Mapping[str, Mapping[str, Any]], faults: Mapping[str, str]) -
     lines += [f"- {m.name} ({', '.join(m.references)}): {faults.get(m.recipe, 'planned')}" for m in missing]
     lines += ["", "## Without cycles", ""]
     lines += [
-        f"- {m.name}, {part}: {row[part]['reason']}"
+        f"- {m.name}, {found.get('title', 'method')}: {found['reason']}"
         for m in METHODS
         if (row := rows.get(m.recipe)) is not None
-        for part in ("method", "rival")
-        if row[part] is not None and row[part]["reason"]
+        for found in (row["method"], *row["rivals"])
+        if found["reason"]
     ]
     lines += ["", "## Commands", ""]
     lines += [f"    {rows[m.recipe]['command']}" for m in METHODS if m.recipe in rows]

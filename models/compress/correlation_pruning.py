@@ -75,6 +75,7 @@ class PruneByCorrelation(Pass):
 
     Of each output's connections, those of positive and those of negative correlation are drawn apart, most of
     them from the half of the greater sizes, so that weak evidence keeps a part as well.
+    What never changes, as the border of an image, goes first: it is a bias.
 
     Raises:
         ValueError: a number out of its range.
@@ -115,12 +116,14 @@ class PruneByCorrelation(Pass):
             weights = subject.weight(layer.name)
             before = subject.masks.get(layer.name)
             alive = np.ones(weights.shape, np.bool_) if before is None else before.kept
+            among = alive.reshape(scores.shape) & (scores != 0)
+            density = round(told[layer.name] * scores.size) / max(1, int(among.sum()))
             kept = np.zeros(scores.shape, np.bool_)
             for k, row in enumerate(scores):
-                open_ = alive.reshape(scores.shape)[k]
-                for sign in (row >= 0, row < 0):
-                    count = round(told[layer.name] * int(sign.sum()))
-                    kept[k] |= sampled_by_rank(np.abs(row), open_ & sign, count, self.share, rng)
+                for sign in (row > 0, row < 0):
+                    part = among[k] & sign
+                    count = round(density * int(part.sum()))
+                    kept[k] |= sampled_by_rank(np.abs(row), part, count, self.share, rng)
             subject.prune(layer.name, kept.reshape(weights.shape))
             subject.train(self.training, what=f"{self.name}: {layer.name}")
 

@@ -12,17 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..payload.byte_reader import ByteReader
-from ..payload.plane import pack_bits, unpack_bits
 from .weight_codes import ProductCode
 
-__all__ = [
-    "decode_product",
-    "encode_product",
-    "lloyd",
-    "product_bits",
-    "product_quantize",
-]
+__all__ = ["lloyd", "product_quantize"]
 
 _STEP = 1 << 22
 """Distances that are held at once."""
@@ -118,46 +110,3 @@ def product_quantize(
             centroids[stage, segment], indices[stage, segment] = table.astype(np.float32), own
             part -= centroids[stage, segment][own]
     return ProductCode(indices=indices, centroids=centroids, shape=array.shape)
-
-
-def product_bits(rows: int, columns: int, *, length: int, values: int, stages: int = 1) -> int:
-    """Bits of a product code: ⌈log2 values⌉ for each sub-vector, and 32 for each number of a codebook.
-
-    For whole segments that is a rate of 32·rows·columns over stages·(32·values·columns + rows·segments·log2
-    values), and without the codebooks, of one stage, 32 over log2(values) / length.
-
-    Source: Gong et al. 2014, section 3.3.
-    """
-    segments = -(-columns // length)
-    index = max(1, (values - 1).bit_length())
-    return stages * segments * (rows * index + 32 * values * length)
-
-
-def encode_product(code: ProductCode) -> bytes:
-    """The codebooks as float32, then the indices, each in ⌈log2 values⌉ bits; the last byte filled with 0."""
-    bits = max(1, (code.centroids.shape[2] - 1).bit_length())
-    return code.centroids.astype("<f4").tobytes() + pack_bits(code.indices, bits)
-
-
-def decode_product(
-    payload: bytes, shape: tuple[int, ...], *, length: int, values: int, stages: int = 1
-) -> ProductCode:
-    """The code that `encode_product` laid down.
-
-    Raises:
-        ValueError: a cut, bytes after the last, or an index beyond its codebook.
-    """
-    rows, columns = shape[0], int(np.prod(shape[1:]))
-    segments = -(-columns // length)
-    reader = ByteReader(payload)
-    table = reader.take(4 * stages * segments * values * length, "codebooks").view("<f4")
-    bits = max(1, (values - 1).bit_length())
-    indices = unpack_bits(reader, stages * segments * rows, bits, "indices").astype(np.int64)
-    reader.end()
-    if int(indices.max()) >= values:
-        raise ValueError(f"index {int(indices.max())} is beyond the codebook's {values} sub-vectors")
-    return ProductCode(
-        indices=indices.reshape(stages, segments, rows),
-        centroids=table.reshape(stages, segments, values, length).astype(np.float32),
-        shape=shape,
-    )

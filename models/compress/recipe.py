@@ -61,7 +61,8 @@ class Recipe:
     passes: tuple[Pass, ...]
     tables: tuple[Mapping[str, Any], ...]
     """Of the passes, as they stand in the file."""
-    rival: Rival | None = None
+    rivals: tuple[Rival, ...] = ()
+    """What its result stands beside: one table `rival`, or several."""
     remark: str = ""
     """What a reader of the result should know, one or two sentences."""
 
@@ -138,21 +139,26 @@ def _parsed(table: Mapping[str, Any], stem: str) -> Recipe:
         activations=activations,
         passes=passes,
         tables=tuple(dict(step) for step in steps),
-        rival=_rival(table, training),
+        rivals=_rivals(table, training),
         remark=_text(table, "remark", ""),
     )
 
 
-def _rival(table: Mapping[str, Any], training: TrainingOptions) -> Rival | None:
-    if "rival" not in table:
-        return None
-    rival = _table(table, "rival")
-    for key in rival:
+def _rivals(table: Mapping[str, Any], training: TrainingOptions) -> tuple[Rival, ...]:
+    told = table.get("rival", [])
+    if not isinstance(told, list):
+        return (_rival(_table(table, "rival"), "rival", training),)
+    paths = {f"rival[{i}]": rival for i, rival in enumerate(told)}
+    return tuple(_rival(_table(paths, path), path, training) for path in paths)
+
+
+def _rival(table: Mapping[str, Any], path: str, training: TrainingOptions) -> Rival:
+    for key in table:
         if key not in ("title", "pass"):
-            raise ValueError(f"rival.{key} is no key; there are title, pass")
-    steps = _steps(rival, "rival.pass")
-    passes = tuple(make_pass(step, f"rival.pass[{i}]", training) for i, step in enumerate(steps))
-    return Rival(title=_text(rival, "title", "rival"), passes=passes)
+            raise ValueError(f"{path}.{key} is no key; there are title, pass")
+    steps = _steps(table, f"{path}.pass")
+    passes = tuple(make_pass(step, f"{path}.pass[{i}]", training) for i, step in enumerate(steps))
+    return Rival(title=_text(table, "title", "rival"), passes=passes)
 
 
 def _steps(table: Mapping[str, Any], path: str) -> list[Mapping[str, Any]]:

@@ -7,11 +7,10 @@ import math
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from .weight_codes import CodebookCode, ProductCode
 
-__all__ = ["SharedVectors", "SharedWeights", "centroid_gradients", "read_codebook", "share_weights"]
+__all__ = ["SharedVectors", "SharedWeights", "read_codebook"]
 
 
 class SharedWeights(nn.Module):
@@ -65,32 +64,7 @@ class SharedVectors(nn.Module):
         return ProductCode(indices=self.indices.numpy().copy(), centroids=table, shape=self._shape)
 
 
-def share_weights(
-    module: nn.Module, code: CodebookCode, *, name: str = "weight", pruned: bool = False
-) -> SharedWeights:
-    """The table that `module` has from now on for its weights; its values are what trains.
-
-    Args:
-        pruned: whether index 0 stands for pruned weights.
-
-    Raises:
-        ValueError: indices of another shape than the weights.
-    """
-    own = getattr(module, name)
-    if tuple(own.shape) != code.indices.shape:
-        raise ValueError(f"indices must have the weights' shape {tuple(own.shape)}, not {code.indices.shape}")
-    shared = SharedWeights(code, pruned=pruned)
-    parametrize.register_parametrization(module, name, shared)
-    module.parametrizations[name].original.requires_grad_(False)  # type: ignore[index,union-attr]
-    return shared
-
-
 def read_codebook(shared: SharedWeights) -> CodebookCode:
     """The codebook as it is trained by now."""
     table = (shared.centroids * shared.free).detach().numpy()
     return CodebookCode(indices=shared.indices.numpy().copy(), centroids=table.copy())
-
-
-def centroid_gradients(gradients: Tensor, indices: Tensor, count: int) -> Tensor:
-    """The gradient of each of `count` centroids: the sum of those of its members, shape (count,)."""
-    return torch.zeros(count, dtype=gradients.dtype).index_add(0, indices.ravel(), gradients.ravel())

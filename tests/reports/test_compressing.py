@@ -204,3 +204,20 @@ def test_the_document_has_a_row_for_each_result_and_names_what_is_missing(tmp_pa
     assert "## Remarks" not in text
     told = document({method.recipe: {**row, "remark": "Loses on narrow layers."}}, {})
     assert f"- {method.name}: Loses on narrow layers." in told.split("## Remarks")[1]
+    rivals = [{"title": title, **row["method"]} for title in ("by size", "at random")]
+    lines = document({method.recipe: {**row, "rivals": rivals}}, {}).splitlines()
+    beside = [line.split("|")[4].strip() for line in lines if line.startswith("| | | |")]
+    assert beside == ["by size", "at random"]
+
+
+def test_a_recipe_may_have_several_rivals(tmp_path: Path) -> None:
+    path = tmp_path / "two.toml"
+    one = '[[rival]]\ntitle = "{}"\n[[rival.pass]]\nkind = "{}"\n'
+    path.write_text(FAST + one.format("plain", "train") + one.format("shrunk", "shrink"))
+    assert [(r.title, r.passes[0].name) for r in load_recipe(path).rivals] == [
+        ("plain", "train"),
+        ("shrunk", "shrink"),
+    ]
+    path.write_text(FAST + one.format("plain", "train") + one.format("shrunk", "melt"))
+    with pytest.raises(ValueError, match=r"rival\[1\]\.pass\[0\]\.kind must be one of"):
+        load_recipe(path)

@@ -195,6 +195,15 @@ def test_correlation_keeps_a_density_and_the_accuracy() -> None:
     assert subject.accuracy("test") > before - 0.05
 
 
+def test_correlation_cuts_what_reads_a_border_that_never_changes() -> None:
+    subject = trained("digits-mlp")
+    still = (subject.data.train_x == subject.data.train_x[:1]).all(0).ravel()
+    prune = PruneByCorrelation(layers=("fc1",), density=0.5, training=UNTRAINED)
+    prune.apply(subject)
+    assert still.any() and not subject.masks["fc1"].kept[:, still].any()
+    assert subject.masks["fc1"].density == pytest.approx(0.5, abs=0.01)
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [

@@ -14,7 +14,7 @@ def test_a_long_recipe_fits_its_network(stem: str) -> None:
     assert recipe.model is not None
     assert recipe.passes[0].name == "train"
     names = {node.name for node in load_model(recipe.model).graph.nodes}
-    for step in (*recipe.passes, *(recipe.rival.passes if recipe.rival else ())):
+    for step in (*recipe.passes, *(step for rival in recipe.rivals for step in rival.passes)):
         told = getattr(step, "densities", {}) or getattr(step, "strength", {})
         keys = set(told) if isinstance(told, dict) else set()
         assert {layer.removeprefix("!") for layer in (*step.layers, *keys)} <= names | {

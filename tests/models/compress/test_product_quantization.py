@@ -7,17 +7,13 @@ import numpy as np
 import pytest
 import torch
 from bitwright.models.compress.codebook_passes import ProductCodebook
-from bitwright.models.compress.product_quantization import (
-    decode_product,
-    encode_product,
-    lloyd,
-    product_bits,
-    product_quantize,
-)
+from bitwright.models.compress.layer_size import weight_codes_of
+from bitwright.models.compress.product_quantization import lloyd, product_quantize
 from bitwright.models.compress.response_codebook import correct_responses, response_error
 from bitwright.models.compress.shared_weights import SharedVectors
 from bitwright.models.compress.training import TrainingOptions
 from bitwright.models.compress.weight_codes import ProductCode
+from bitwright.models.payload.encoding import Encoding, decode_codes, encode_codes
 from digits_subjects import trained
 from sklearn.cluster import KMeans
 
@@ -35,36 +31,41 @@ def test_k_means_of_vectors_ends_where_scikit_learns_does(seed: int) -> None:
     assert ((points - table[own]) ** 2).sum() == pytest.approx(theirs.inertia_, rel=1e-6)
 
 
+def indices_of(code: ProductCode) -> bytes:
+    """The payload of a code's indices, which decodes to them."""
+    found = weight_codes_of(code)
+    assert found is not None
+    codes, bits = found
+    payload = encode_codes(codes, bits, Encoding.parse("dense"))
+    assert np.array_equal(decode_codes(payload, codes.shape, bits, Encoding.parse("dense")), codes)
+    stages, segments, rows = code.indices.shape
+    assert np.array_equal(codes.reshape(rows, stages, segments).transpose(1, 2, 0), code.indices)
+    return payload
+
+
 def test_payloads_have_gongs_bits() -> None:
     rng = np.random.default_rng(0)
     weights = rng.normal(0, 1, (64, 48))
     code = product_quantize(weights, length=4, values=16)
-    payload = encode_product(code)
+    indices = len(indices_of(code))
     # 12 segments: 64 indices of 4 bits and 16 sub-vectors of 4 floats each
-    assert len(payload) * 8 == product_bits(64, 48, length=4, values=16) == 12 * (64 * 4 + 16 * 4 * 32)
+    assert indices * 8 == 12 * 64 * 4 and code.centroids.astype("<f4").nbytes * 8 == 12 * 16 * 4 * 32
     # 32mn / (32kn + log2(k)·m·s), Gong et al. 2014, section 3.3
-    assert 32 * 64 * 48 / (len(payload) * 8) == pytest.approx(
+    assert 32 * 64 * 48 / (indices * 8 + code.centroids.size * 32) == pytest.approx(
         32 * 64 * 48 / (32 * 16 * 48 + np.log2(16) * 64 * 12)
     )
     # the codebooks apart: 32 over log2(k) / length
-    indices = len(payload) - code.centroids.nbytes
     assert 32 * 64 * 48 / (indices * 8) == 32 / (np.log2(16) / 4)
-    back = decode_product(payload, weights.shape, length=4, values=16)
-    assert np.array_equal(back.weights(), code.weights())
 
 
 @pytest.mark.parametrize("size", [(10, 7, 3, 3), (9, 11)])
 def test_ragged_segments_and_stages_come_back(size: tuple[int, ...]) -> None:
     weights = np.random.default_rng(1).normal(0, 1, size)
     code = product_quantize(weights, length=4, values=5, stages=2)
-    payload = encode_product(code)
-    columns = weights[0].size
-    assert len(payload) == -(-product_bits(len(weights), columns, length=4, values=5, stages=2) // 8)
-    again = decode_product(payload, size, length=4, values=5, stages=2)
-    assert np.array_equal(again.weights(), code.weights()) and code.weights().shape == size
-    for cut in (payload[:-1], payload[:10], payload + b"\0"):
-        with pytest.raises(ValueError, match=r"cut|follow"):
-            decode_product(cut, size, length=4, values=5, stages=2)
+    segments = -(-weights[0].size // 4)
+    # two stages of 3 bits for each of the rows' segments
+    assert len(indices_of(code)) == -(-2 * segments * len(weights) * 3 // 8)
+    assert code.weights().shape == size
 
 
 def test_each_stage_and_each_value_more_lowers_the_error() -> None:
