@@ -249,11 +249,16 @@ def inputs(shown: Shown, count: int) -> np.ndarray:
     return core_input(model, model.cores[0], {model.graph.inputs[0]: real})
 
 
-@pytest.mark.parametrize("method", WORKING, ids=lambda method: method.name)
-def test_a_quick_recipe_reaches_its_budget_and_its_bytes_hold_the_weights(
-    method: Method, states: Path, tmp_path: Path
-) -> None:
-    shown = show(method, states, tmp_path)
+@pytest.fixture(scope="module", params=WORKING, ids=lambda method: method.name)
+def case(
+    request: pytest.FixtureRequest, states: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Method, Shown]:
+    """A method with its quick recipe's run; of module scope, so that its tests come one after another."""
+    return request.param, show(request.param, states, tmp_path_factory.mktemp(request.param.name))
+
+
+def test_a_quick_recipe_reaches_its_budget_and_its_bytes_hold_the_weights(case: tuple[Method, Shown]) -> None:
+    method, shown = case
     record, passes = shown.record, shown.record["passes"]
     times, loss = FLOORS[method.name]
 
@@ -267,11 +272,10 @@ def test_a_quick_recipe_reaches_its_budget_and_its_bytes_hold_the_weights(
     assert record["compressed"]["accuracy"] > passes[0]["accuracy_after"] - loss
 
 
-@pytest.mark.parametrize("method", WORKING, ids=lambda method: method.name)
 def test_the_core_does_with_a_result_what_the_methods_row_says(
-    method: Method, states: Path, tmp_path: Path
+    case: tuple[Method, Shown], states: Path
 ) -> None:
-    shown = show(method, states, tmp_path)
+    method, shown = case
     if method.hardware == "host":
         assert shown.network is None and not method.gain
         return
