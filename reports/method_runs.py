@@ -70,7 +70,6 @@ def run_stages(recipe: Recipe, place: str, states: Path) -> dict[str, Compressed
 
     They are `before` (after its first, plain training), `method`, and `rival`, `rival 2` and so on.
 
-
     Args:
         recipe: names its model.
         place: of its data.
