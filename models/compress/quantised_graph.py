@@ -21,6 +21,8 @@ _THROUGH = frozenset(("MaxPool", "Flatten", "Reshape", "Transpose", "Identity", 
 """What keeps scale and zero point: values are quantised before it, not after."""
 _JOINED = frozenset(("Relu", "Clip", "LeakyRelu", "PRelu"))
 """What is worked out before the rounding of the value that it takes."""
+_LEAST = 2.0**-10
+"""The least scale of a filter, to the layer's greatest."""
 _ABOVE = 2.0**-16
 """By how much a step is above its unit: well over what float32 rounds away."""
 _ALREADY = frozenset(("BipolarQuant", "Quant", "QuantizeLinear", "MultiThreshold"))
@@ -64,8 +66,8 @@ class ActivationRange:
 def fixed_weights(weights: _Array, fmt: str = "int8") -> FixedCode:
     """Weights rounded to a symmetric integer format, a scale a filter: max |w| / the format's maximum.
 
-    A filter that is all 0 has the layer's greatest scale: one above the output's would keep the core's POST
-    from rescaling the layer, which then counts hundreds of thresholds.
+    No scale is below 2^-10 of the layer's greatest: a filter that is dead, or all but, adds nothing that the
+    output's 8 bits could tell, and its bias would take more steps than int32 or float32 has.
 
     Args:
         weights: float, (K, …).
@@ -73,7 +75,7 @@ def fixed_weights(weights: _Array, fmt: str = "int8") -> FixedCode:
     """
     top = Format.parse(fmt).max
     size = np.abs(weights.reshape(len(weights), -1)).max(axis=1).astype(np.float64)
-    scales = np.where(size > 0, size, size.max() or 1.0) / top
+    scales = np.maximum(size, (size.max() or 1.0) * _LEAST) / top
     by = scales.reshape(-1, *[1] * (weights.ndim - 1))
     whole = np.clip(np.rint(weights / by), -top, top).astype(Format.parse(fmt).dtype)
     return FixedCode(integers=whole, scales=scales, fmt=fmt)

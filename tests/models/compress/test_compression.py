@@ -15,6 +15,7 @@ from bitwright.models.compress.training import DivergedError, TrainingOptions, l
 from bitwright.models.compress.weight_codes import CodebookCode, FixedCode, PlanesCode, TwoScaleCode
 from bitwright.models.graph import Graph, run_graph
 from bitwright.models.importers.run import run_model
+from bitwright.models.post_layers import Thresholds
 
 TWO_PASSES = """
 seed = 3
@@ -132,6 +133,22 @@ def test_integers_tell_what_the_float_network_tells(trained: Subject) -> None:
     assert trained.accuracy("test") > 0.9
     assert abs(integer_accuracy(trained, integers) - trained.accuracy("test")) < 0.01
     assert not any(integers.exact.values())
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-6])
+def test_filters_that_are_all_but_dead_are_rescaled_like_the_others(trained: Subject, size: float) -> None:
+    subject = Subject.of(trained.model.to_graph(), trained.data)
+    weights = subject.weight("conv2")
+    weights[:2] *= size
+    subject.set_weight("conv2", weights)
+
+    integers = to_integers(subject)
+
+    # A scale far off would coarsen the output, or make a bias that float32 can't tell: 255 thresholds a channel.
+    scales = integers.network.weights["conv2"].scales
+    assert np.allclose(scales[:2], scales.max() / 1024)
+    assert not [layer for layer in integers.network.layers if isinstance(layer, Thresholds)]
+    assert abs(integer_accuracy(subject, integers) - subject.accuracy("test")) < 0.01
 
 
 def test_coded_integers_reach_the_network_as_they_are(trained: Subject, tmp_path: Path) -> None:
