@@ -144,7 +144,7 @@ def test_filters_that_are_all_but_dead_are_rescaled_like_the_others(trained: Sub
 
     integers = to_integers(subject)
 
-    # A scale far off would coarsen the output, or make a bias that float32 can't tell: 255 thresholds a channel.
+    # A scale far off would coarsen the output, or make a bias that float32 can't tell: a threshold a level.
     scales = integers.network.weights["conv2"].scales
     assert np.allclose(scales[:2], scales.max() / 1024)
     assert not [layer for layer in integers.network.layers if isinstance(layer, Thresholds)]
@@ -211,7 +211,10 @@ def test_cut_weights_stay_cut_in_training(trained: Subject) -> None:
         ("", "a recipe needs passes"),
         ("x = 1", "x is no key of a recipe"),
         ("[[pass]]\nkind = 'melt'", r"pass\[0\].kind must be one of .*train.*, not 'melt'"),
-        ("[[pass]]\nkind = 'train'\nsize = 3", r"pass\[0\].size is no key; there are layers, training"),
+        (
+            "[[pass]]\nkind = 'train'\nsize = 3",
+            r"pass\[0\].size is no key; there are augment, layers, training",
+        ),
         (
             "[[pass]]\nkind = 'train'\n[pass.training]\nrate = 'x'",
             r"pass\[0\].training.rate must be of type float",
