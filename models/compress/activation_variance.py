@@ -5,17 +5,15 @@ Source: Polyak and Wolf 2015, Channel-level Acceleration of Deep Face Representa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .element_pruning import by_layer, check_densities, densities_by_layer
 from .layer_samples import captured_values, check_images, node_of, patches, sample
+from .layer_shares import LayerShares
 from .masks import greatest, kept_count
-from .passes import Pass
 from .subject import Subject
 
 __all__ = ["PruneInbound", "contribution_variances"]
@@ -41,7 +39,7 @@ def contribution_variances(reads: NDArray[np.float32], weights: NDArray[np.float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PruneInbound(Pass):
+class PruneInbound(LayerShares):
     """Cuts, for each filter, the input channels whose part varies least, layer by layer, with training.
 
     Raises:
@@ -50,21 +48,13 @@ class PruneInbound(Pass):
 
     name: ClassVar[str] = "prune.inbound"
     layers: tuple[str, ...] = ("conv",)
-    density: float = 0.5
-    """Share of each filter's kernels that stay."""
-    densities: Mapping[str, float] = field(default_factory=dict)
-    """By selector, instead of `density`."""
     images: int = 100
-
-    def __post_init__(self) -> None:
-        check_densities(self.density, self.densities)
 
     def check(self, subject: Subject) -> None:
         """Nothing; refuses linear layers and grouped convolutions, and too few images."""
-        layers = self.selected(subject)
-        by_layer(subject, layers, self.densities, f"{self.name}.densities")
+        LayerShares.check(self, subject)
         check_images(subject, self.images, self.name)
-        for layer in layers:
+        for layer in self.selected(subject):
             if layer.op != "Conv" or layer.groups > 1:
                 raise ValueError(
                     f"{self.name}: layer {layer.name} must be a convolution without groups: "
@@ -75,7 +65,7 @@ class PruneInbound(Pass):
     def apply(self, subject: Subject) -> None:
         """Nothing; prunes and trains."""
         layers = self.selected(subject)
-        told = densities_by_layer(subject, layers, self.density, self.densities, self.name)
+        told = self.shares(subject)
         x, _ = sample(subject, self.images)
         for number, layer in enumerate(layers):
             subject.progress(f"{self.name}: {layer.name}", number / len(layers))
@@ -92,5 +82,4 @@ class PruneInbound(Pass):
             kept = np.stack([greatest(row, keep) for row in scores])
             whole = np.broadcast_to(kept[:, :, None, None], weights.shape)
             subject.prune(layer.name, np.ascontiguousarray(whole), "kernel")
-            if (self.training or subject.training).epochs:
-                subject.train(self.training, what=f"{self.name}: {layer.name}")
+            self.tune(subject, layer.name)

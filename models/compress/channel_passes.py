@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -16,10 +15,9 @@ from .channel_selection import (
     least_squares_scales,
     refitted_weights,
 )
-from .element_pruning import by_layer, check_densities, densities_by_layer
 from .layer_samples import captured_values, check_images, sample, sampled_rows
+from .layer_shares import LayerShares
 from .masks import greatest, kept_count
-from .passes import Pass
 from .readers import Reader, reader_of
 from .shrinking import cut_channels
 from .subject import Subject
@@ -28,7 +26,7 @@ __all__ = ["ChannelPruning", "PruneByLasso", "PruneByReuse", "PruneByThinet"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelPruning(Pass):
+class ChannelPruning(LayerShares):
     """Cuts output channels of layers, one layer after the other, and mends what reads them from samples.
 
     Samples are of the network as it is when the layer's turn comes. The network trains after each layer, if
@@ -38,31 +36,25 @@ class ChannelPruning(Pass):
         ValueError: a number out of its range.
     """
 
-    density: float = 0.5
-    """Share of each layer's channels that stay."""
-    densities: Mapping[str, float] = field(default_factory=dict)
-    """By selector, instead of `density`."""
     images: int = 300
     pixels: int = 10
     """Output pixels of the next layer that are looked at in each image."""
 
     def __post_init__(self) -> None:
-        check_densities(self.density, self.densities)
+        LayerShares.__post_init__(self)
         if self.pixels < 1:
             raise ValueError(f"pixels must be at least 1, not {self.pixels}")
 
     def check(self, subject: Subject) -> None:
         """Nothing; refuses layers that have not just one reader, and too few images."""
-        layers = self.selected(subject)
-        by_layer(subject, layers, self.densities, f"{self.name}.densities")
+        LayerShares.check(self, subject)
         check_images(subject, self.images, self.name)
-        for layer in layers:
+        for layer in self.selected(subject):
             reader_of(subject.model, layer, self.name)
 
     def apply(self, subject: Subject) -> None:
         """Nothing; cuts, mends and trains."""
-        layers = self.selected(subject)
-        told = densities_by_layer(subject, layers, self.density, self.densities, self.name)
+        told = self.shares(subject)
         for number, (name, share) in enumerate(told.items()):
             subject.progress(f"{self.name}: {name}", number / len(told))
             reader = reader_of(subject.model, subject.model.layer(name), self.name)
@@ -72,8 +64,7 @@ class ChannelPruning(Pass):
             mended, kept = self.choose(subject, name, reader, matrix, kept_count(count, share))
             subject.set_weight(reader.layer.name, reader.from_channels(mended).reshape(weights.shape))
             cut_channels(subject, {name: ~kept})
-            if (self.training or subject.training).epochs:
-                subject.train(self.training, what=f"{self.name}: {name}")
+            self.tune(subject, name)
 
     def choose(
         self, subject: Subject, name: str, reader: Reader, weights: NDArray[np.float64], keep: int

@@ -5,8 +5,7 @@ Source: Sun, Wang and Tang 2016, Sparsifying Neural Network Connections for Face
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,9 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .element_pruning import by_layer, check_densities, densities_by_layer
 from .layer_samples import captured_values, check_images, node_of, patches, sample
-from .passes import Pass
+from .layer_shares import LayerShares
 from .subject import Subject
 from .trainable import WeightedLayer
 
@@ -70,7 +68,7 @@ def sampled_by_rank(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PruneByCorrelation(Pass):
+class PruneByCorrelation(LayerShares):
     """Prunes layer by layer from the last to the first, and trains after each.
 
     Of each output's connections, those of positive and those of negative correlation are drawn apart, most of
@@ -84,30 +82,27 @@ class PruneByCorrelation(Pass):
     name: ClassVar[str] = "prune.correlation"
     density: float = 0.25
     """Share of each layer's weights that stay."""
-    densities: Mapping[str, float] = field(default_factory=dict)
-    """By selector, instead of `density`."""
     share: float = 0.75
     """Part of what stays that is drawn from the better half."""
     images: int = 500
 
     def __post_init__(self) -> None:
-        check_densities(self.density, self.densities)
+        LayerShares.__post_init__(self)
         if not 0.5 <= self.share <= 1.0:
             raise ValueError(f"share must be from 0.5 to 1, not {self.share}")
 
     def check(self, subject: Subject) -> None:
         """Nothing; refuses grouped convolutions and too few images."""
-        layers = self.selected(subject)
-        by_layer(subject, layers, self.densities, f"{self.name}.densities")
+        LayerShares.check(self, subject)
         check_images(subject, self.images, self.name)
-        for layer in layers:
+        for layer in self.selected(subject):
             if layer.groups > 1:
                 raise ValueError(f"{self.name}: layer {layer.name} has {layer.groups} groups: leave it out")
 
     def apply(self, subject: Subject) -> None:
         """Nothing; prunes and trains."""
         layers = self.selected(subject)
-        told = densities_by_layer(subject, layers, self.density, self.densities, self.name)
+        told = self.shares(subject)
         rng = np.random.default_rng([subject.seed, 20])
         x, _ = sample(subject, self.images)
         for number, layer in enumerate(reversed(layers)):

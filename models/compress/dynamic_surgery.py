@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .element_pruning import by_layer, check_densities
+from .layer_shares import by_layer, check_densities
 from .masks import kept_count
 from .passes import Pass
 from .subject import Subject

@@ -16,8 +16,9 @@ from torch.nn import functional
 from ..graph import Graph
 from .curvature import KINDS, diagonal_hessian
 from .layer_samples import check_images, nodes_of, sample
+from .layer_shares import by_layer
 from .masks import greatest, greatest_of_all, kept_count, quality_mask
-from .passes import Pass, select_layers
+from .passes import Pass
 from .subject import Subject
 from .trainable import WeightedLayer
 
@@ -25,48 +26,8 @@ __all__ = [
     "ElementPruning",
     "PruneByDamage",
     "PruneByMagnitude",
-    "by_layer",
-    "check_densities",
-    "densities_by_layer",
     "scaled_dropout",
 ]
-
-
-def by_layer(
-    subject: Subject, layers: tuple[WeightedLayer, ...], table: Mapping[str, float], where: str
-) -> dict[str, float]:
-    """What a table of selectors says of each of `layers`; a later line of the table wins.
-
-    Raises:
-        ValueError: a selector that matches none of them.
-    """
-    names = {layer.name for layer in layers}
-    found: dict[str, float] = {}
-    for selector, value in table.items():
-        chosen = [layer.name for layer in select_layers(subject.model, (selector,), where)]
-        if not names.intersection(chosen):
-            raise ValueError(f"{where}: {selector!r} matches none of the pass's layers, {', '.join(names)}")
-        found.update({name: value for name in chosen if name in names})
-    return found
-
-
-def check_densities(density: float, densities: Mapping[str, float]) -> None:
-    """Nothing; ValueError for a share of what stays, of all layers or by selector, that none can be."""
-    for key, value in {"density": density, **densities}.items():
-        if not 0.0 < value <= 1.0:
-            raise ValueError(f"density of {key} must be above 0 and at most 1, not {value}")
-
-
-def densities_by_layer(
-    subject: Subject,
-    layers: tuple[WeightedLayer, ...],
-    density: float,
-    densities: Mapping[str, float],
-    name: str,
-) -> dict[str, float]:
-    """The share of each of `layers` that stays: by `densities`, else `density`; as `by_layer`."""
-    told = {layer.name: density for layer in layers}
-    return told | by_layer(subject, layers, densities, f"{name}.densities")
 
 
 @contextmanager

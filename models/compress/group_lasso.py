@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .element_pruning import by_layer, check_densities, densities_by_layer
 from .group_masks import group_norms, groups_of, spread
+from .layer_shares import LayerShares
 from .masks import greatest, kept_count
 from .passes import Pass, select_layers
 from .subject import Subject
@@ -178,7 +178,7 @@ def _parts(subject: Subject, name: str, structure: str) -> list[tuple[Tensor, Te
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GroupDamage(Pass):
+class GroupDamage(LayerShares):
     """Trains with strength · Σ |group| in the loss while a threshold rises until a share of groups is left.
 
     Groups are the columns of the im2col matrix: a position in an input channel over all filters. In the first
@@ -190,10 +190,6 @@ class GroupDamage(Pass):
 
     name: ClassVar[str] = "train.group-damage"
     layers: tuple[str, ...] = ("conv",)
-    density: float = 0.5
-    """Share of each layer's columns that stay."""
-    densities: Mapping[str, float] = field(default_factory=dict)
-    """By selector, instead of `density`."""
     strength: float = 1e-3
     cuts: int = 10
     """How often the threshold rises."""
@@ -201,7 +197,7 @@ class GroupDamage(Pass):
     """Part of the training after the last cut."""
 
     def __post_init__(self) -> None:
-        check_densities(self.density, self.densities)
+        LayerShares.__post_init__(self)
         if not math.isfinite(self.strength) or self.strength < 0:
             raise ValueError(f"strength must be finite, 0 or more, not {self.strength}")
         if self.cuts < 1:
@@ -211,9 +207,8 @@ class GroupDamage(Pass):
 
     def check(self, subject: Subject) -> None:
         """Nothing; refuses grouped convolutions, and trainings of too few steps."""
-        layers = self.selected(subject)
-        by_layer(subject, layers, self.densities, f"{self.name}.densities")
-        for layer in layers:
+        LayerShares.check(self, subject)
+        for layer in self.selected(subject):
             if layer.groups > 1:
                 raise ValueError(
                     f"{self.name}: layer {layer.name} has {layer.groups} groups: leave it out, "
@@ -228,8 +223,7 @@ class GroupDamage(Pass):
 
     def apply(self, subject: Subject) -> None:
         """Nothing; trains and cuts."""
-        layers = self.selected(subject)
-        told = densities_by_layer(subject, layers, self.density, self.densities, self.name)
+        told = self.shares(subject)
         tables = {name: groups_of(tuple(subject.model.weight(name).shape), "column") for name in told}
         flat = {name: torch.from_numpy(table.ravel()) for name, table in tables.items()}
         counts = {name: int(table.max()) + 1 for name, table in tables.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from ..graph import Graph
 from .channels import ChannelMap
-from .element_pruning import by_layer, check_densities, densities_by_layer
 from .group_masks import GROUPINGS, group_norms, groups_of, spread
+from .layer_shares import LayerShares
 from .masks import greatest, kept_count
-from .passes import Pass
 from .shrinking import Shrink, cut_channels
 from .subject import Subject
 from .trainable import WeightedLayer
@@ -49,7 +48,7 @@ def check_channels(graph: Graph, layers: tuple[WeightedLayer, ...], where: str) 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PruneByGroups(Pass):
+class PruneByGroups(LayerShares):
     """Keeps the groups of the greatest weights, in rounds that each end in training.
 
     Filters are cut with all that reads them, unless `shrink` is false; channels likewise where their makers
@@ -64,10 +63,6 @@ class PruneByGroups(Pass):
     name: ClassVar[str] = "prune.groups"
     granularity: str = "kernel"
     """element, vector, kernel, filter, channel, column or block."""
-    density: float = 0.5
-    """Share of groups that stay, of each layer."""
-    densities: Mapping[str, float] = field(default_factory=dict)
-    """By selector, instead of `density`."""
     block: tuple[int, ...] = (8, 8)
     """(rows, lanes) of granularity block: the array's rows, and weights a word."""
     norm: str = "l1"
@@ -78,7 +73,7 @@ class PruneByGroups(Pass):
     def __post_init__(self) -> None:
         if self.granularity not in GROUPINGS:
             raise ValueError(f"granularity must be one of {', '.join(GROUPINGS)}, not {self.granularity!r}")
-        check_densities(self.density, self.densities)
+        LayerShares.__post_init__(self)
         if len(self.block) != 2 or min(self.block) < 1:
             raise ValueError(f"block must be rows and lanes, 1 or more each, not {self.block}")
         if self.norm not in ("l1", "l2"):
@@ -88,8 +83,8 @@ class PruneByGroups(Pass):
 
     def check(self, subject: Subject) -> None:
         """Nothing; refuses layers that have no such groups, and filters that can't be cut."""
+        LayerShares.check(self, subject)
         layers = self.selected(subject)
-        by_layer(subject, layers, self.densities, f"{self.name}.densities")
         for layer in layers:
             shape = tuple(subject.model.weight(layer.name).shape)
             if len(shape) == 2 and self.granularity in ("vector", "kernel"):
@@ -110,7 +105,7 @@ class PruneByGroups(Pass):
     def apply(self, subject: Subject) -> None:
         """Nothing; prunes, shrinks and trains, round by round."""
         layers = self.selected(subject)
-        told = densities_by_layer(subject, layers, self.density, self.densities, self.name)
+        told = self.shares(subject)
         counts = {layer.name: int(self._groups(subject, layer.name).max()) + 1 for layer in layers}
         for number in range(1, self.rounds + 1):
             subject.progress(f"{self.name}: round {number} of {self.rounds}", (number - 1) / self.rounds)
@@ -127,8 +122,7 @@ class PruneByGroups(Pass):
                     subject.prune(name, spread(kept, groups), self.granularity)
                 if self.granularity == "channel" and self.shrink:
                     Shrink().apply(subject)
-            if (self.training or subject.training).epochs:
-                subject.train(self.training, what=f"{self.name}: round {number} of {self.rounds}")
+            self.tune(subject, f"round {number} of {self.rounds}")
 
     def _groups(self, subject: Subject, name: str) -> NDArray[np.int64]:
         rows, lanes = self.block

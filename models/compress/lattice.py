@@ -159,6 +159,5 @@ class PruneToLattice(Pass):
             subject.model.set_transform(layer.name, None if before is None else Masked(before.kept))
             subject.prune(layer.name, mask(state), "column")
             offsets[layer.name] = state.tolist()
-            if (self.training or subject.training).epochs:
-                subject.train(self.training, what=f"{self.name}: {layer.name}")
+            self.tune(subject, layer.name)
         subject.notes["lattice.offsets"] = offsets

@@ -5,16 +5,14 @@ Source: Srinivas and Babu 2015, Data-free Parameter Pruning for Deep Neural Netw
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .element_pruning import by_layer, check_densities, densities_by_layer
+from .layer_shares import LayerShares
 from .masks import kept_count
-from .passes import Pass
 from .readers import reader_of
 from .shrinking import cut_channels
 from .subject import Subject
@@ -51,7 +49,7 @@ def merge_neurons(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MergeNeurons(Pass):
+class MergeNeurons(LayerShares):
     """Merges neurons (or filters) of hidden layers, which shrink; only training after looks at data.
 
     Raises:
@@ -59,19 +57,11 @@ class MergeNeurons(Pass):
     """
 
     name: ClassVar[str] = "merge.neurons"
-    density: float = 0.5
-    """Share of neurons that stay."""
-    densities: Mapping[str, float] = field(default_factory=dict)
-    """By selector, instead of `density`."""
-
-    def __post_init__(self) -> None:
-        check_densities(self.density, self.densities)
 
     def check(self, subject: Subject) -> None:
         """Nothing; refuses layers with a norm between them and their reader, or without one reader."""
-        layers = self.selected(subject)
-        by_layer(subject, layers, self.densities, f"{self.name}.densities")
-        for layer in layers:
+        LayerShares.check(self, subject)
+        for layer in self.selected(subject):
             if not reader_of(subject.model, layer, self.name).plain:
                 raise ValueError(
                     f"{self.name}: layer {layer.name}: only activations without parameters and "
@@ -81,8 +71,7 @@ class MergeNeurons(Pass):
 
     def apply(self, subject: Subject) -> None:
         """Nothing; merges layer after layer, and trains if `training` has epochs."""
-        layers = self.selected(subject)
-        told = densities_by_layer(subject, layers, self.density, self.densities, self.name)
+        told = self.shares(subject)
         for name, share in told.items():
             layer = subject.model.layer(name)
             reader = reader_of(subject.model, layer, self.name)
@@ -96,5 +85,4 @@ class MergeNeurons(Pass):
             merged, kept = merge_neurons(rows, reads, kept_count(len(rows), share))
             subject.set_weight(reader.layer.name, reader.from_channels(merged).reshape(shape))
             cut_channels(subject, {name: ~kept})
-        if (self.training or subject.training).epochs:
-            subject.train(self.training, what=self.name)
+        self.tune(subject)

@@ -90,6 +90,11 @@ class Pass:
         """
         self.selected(subject)
 
+    def tune(self, subject: Subject, part: str = "") -> None:
+        """Nothing; trains, if the pass's training, or else the recipe's, has epochs."""
+        if (self.training or subject.training).epochs:
+            subject.train(self.training, what=f"{self.name}: {part}" if part else self.name)
+
     def apply(self, subject: Subject) -> None:
         """Nothing; does its work on the subject.
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -13,10 +12,9 @@ from numpy.typing import NDArray
 
 from .brain_surgeon import inverse_hessian, surgeon_cut
 from .curvature import loss_columns
-from .element_pruning import by_layer, check_densities, densities_by_layer
 from .layer_samples import captured_values, check_images, node_of, patches, sample, sampled_rows
+from .layer_shares import LayerShares
 from .masks import kept_count
-from .passes import Pass
 from .subject import Subject
 from .trainable import WeightedLayer
 
@@ -30,7 +28,7 @@ _OBJECTIVES = ("responses", "loss")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PruneBySurgeon(Pass):
+class PruneBySurgeon(LayerShares):
     """Cuts weights by Optimal Brain Surgeon and moves the others, then trains if `training` has epochs.
 
     Raises:
@@ -38,9 +36,6 @@ class PruneBySurgeon(Pass):
     """
 
     name: ClassVar[str] = "prune.obs"
-    density: float = 0.5
-    densities: Mapping[str, float] = field(default_factory=dict)
-    """By selector, instead of `density`."""
     objective: str = "responses"
     """responses: the layer's own sums are kept, one Hessian for all its rows; loss: the network's loss is,
     by the Gauss-Newton Hessian over all weights of the layer."""
@@ -49,7 +44,7 @@ class PruneBySurgeon(Pass):
     """What is added to the Hessian's diagonal, in parts of its mean."""
 
     def __post_init__(self) -> None:
-        check_densities(self.density, self.densities)
+        LayerShares.__post_init__(self)
         if self.objective not in _OBJECTIVES:
             raise ValueError(f"objective must be one of {', '.join(_OBJECTIVES)}, not {self.objective!r}")
         if not math.isfinite(self.damping) or self.damping <= 0:
@@ -57,10 +52,9 @@ class PruneBySurgeon(Pass):
 
     def check(self, subject: Subject) -> None:
         """Nothing; refuses layers whose Hessian is too large, and too few images."""
-        layers = self.selected(subject)
-        by_layer(subject, layers, self.densities, f"{self.name}.densities")
+        LayerShares.check(self, subject)
         check_images(subject, self.images, self.name)
-        for layer in layers:
+        for layer in self.selected(subject):
             shape = tuple(subject.model.weight(layer.name).shape)
             rows, size = shape[0], math.prod(shape[1:]) + 1
             if layer.groups > 1:
@@ -80,7 +74,7 @@ class PruneBySurgeon(Pass):
     def apply(self, subject: Subject) -> None:
         """Nothing; cuts layer after layer in the network's order, and trains."""
         layers = self.selected(subject)
-        told = densities_by_layer(subject, layers, self.density, self.densities, self.name)
+        told = self.shares(subject)
         x, _ = sample(subject, self.images)
         for number, layer in enumerate(layers):
             subject.progress(f"{self.name}: {layer.name}", number / len(layers))
@@ -108,8 +102,7 @@ class PruneBySurgeon(Pass):
                 moved, kept = moved[:, :-1], kept[:, :-1]
             subject.set_weight(layer.name, moved.reshape(weights.shape))
             subject.prune(layer.name, kept.reshape(weights.shape))
-        if (self.training or subject.training).epochs:
-            subject.train(self.training, what=self.name)
+        self.tune(subject)
 
     def _inverse(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         scale = float((rows**2).mean())
