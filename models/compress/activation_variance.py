@@ -64,11 +64,8 @@ class PruneInbound(LayerShares):
 
     def apply(self, subject: Subject) -> None:
         """Nothing; prunes and trains."""
-        layers = self.selected(subject)
-        told = self.shares(subject)
         x, _ = sample(subject, self.images)
-        for number, layer in enumerate(layers):
-            subject.progress(f"{self.name}: {layer.name}", number / len(layers))
+        for layer, share in self.in_turn(subject):
             node = node_of(subject.model, layer)
             weights = subject.weight(layer.name)
             k, c, *window = weights.shape
@@ -78,7 +75,7 @@ class PruneInbound(LayerShares):
                 reads.reshape(len(x), c, int(np.prod(window)), -1).numpy(),
                 weights.reshape(k, c, -1).astype(np.float64),
             )
-            keep = kept_count(c, told[layer.name])
+            keep = kept_count(c, share)
             kept = np.stack([greatest(row, keep) for row in scores])
             whole = np.broadcast_to(kept[:, :, None, None], weights.shape)
             subject.prune(layer.name, np.ascontiguousarray(whole), "kernel")

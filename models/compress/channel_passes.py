@@ -54,20 +54,18 @@ class ChannelPruning(LayerShares):
 
     def apply(self, subject: Subject) -> None:
         """Nothing; cuts, mends and trains."""
-        told = self.shares(subject)
-        for number, (name, share) in enumerate(told.items()):
-            subject.progress(f"{self.name}: {name}", number / len(told))
-            reader = reader_of(subject.model, subject.model.layer(name), self.name)
-            count = len(subject.weight(name))
+        for layer, share in self.in_turn(subject):
+            reader = reader_of(subject.model, layer, self.name)
+            count = len(subject.weight(layer.name))
             weights = subject.weight(reader.layer.name)
             matrix = reader.by_channel(weights.reshape(len(weights), -1).astype(np.float64), count)
-            mended, kept = self.choose(subject, name, reader, matrix, kept_count(count, share))
+            mended, kept = self.choose(subject, reader, matrix, kept_count(count, share))
             subject.set_weight(reader.layer.name, reader.from_channels(mended).reshape(weights.shape))
-            cut_channels(subject, {name: ~kept})
-            self.tune(subject, name)
+            cut_channels(subject, {layer.name: ~kept})
+            self.tune(subject, layer.name)
 
     def choose(
-        self, subject: Subject, name: str, reader: Reader, weights: NDArray[np.float64], keep: int
+        self, subject: Subject, reader: Reader, weights: NDArray[np.float64], keep: int
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """The reader's weights anew, (K, C, positions) as they come, and the channels that stay, (C,)."""
         raise NotImplementedError
@@ -93,7 +91,7 @@ class PruneByThinet(ChannelPruning):
     name: ClassVar[str] = "prune.thinet"
 
     def choose(
-        self, subject: Subject, name: str, reader: Reader, weights: NDArray[np.float64], keep: int
+        self, subject: Subject, reader: Reader, weights: NDArray[np.float64], keep: int
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """As `ChannelPruning.choose`: a sample is one output of the reader at one pixel, both at random."""
         reads = self.reads(subject, reader, weights.shape[1])
@@ -116,7 +114,7 @@ class PruneByLasso(ChannelPruning):
     name: ClassVar[str] = "prune.lasso"
 
     def choose(
-        self, subject: Subject, name: str, reader: Reader, weights: NDArray[np.float64], keep: int
+        self, subject: Subject, reader: Reader, weights: NDArray[np.float64], keep: int
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """As `ChannelPruning.choose`."""
         reads = self.reads(subject, reader, weights.shape[1])
@@ -137,7 +135,7 @@ class PruneByReuse(ChannelPruning):
     name: ClassVar[str] = "prune.reuse"
 
     def choose(
-        self, subject: Subject, name: str, reader: Reader, weights: NDArray[np.float64], keep: int
+        self, subject: Subject, reader: Reader, weights: NDArray[np.float64], keep: int
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """As `ChannelPruning.choose`."""
         reads = self.reads(subject, reader, weights.shape[1])

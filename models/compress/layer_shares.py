@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from .passes import Pass, select_layers
@@ -66,3 +66,10 @@ class LayerShares(Pass):
         layers = self.selected(subject)
         told = by_layer(subject, layers, self.densities, f"{self.name}.densities")
         return {layer.name: told.get(layer.name, self.density) for layer in layers}
+
+    def in_turn(self, subject: Subject) -> Iterator[tuple[WeightedLayer, float]]:
+        """Layer after layer, as it is when its turn comes, with its share; tells the progress."""
+        told = self.shares(subject)
+        for number, (name, share) in enumerate(told.items()):
+            subject.progress(f"{self.name}: {name}", number / len(told))
+            yield subject.model.layer(name), share

@@ -71,18 +71,16 @@ class MergeNeurons(LayerShares):
 
     def apply(self, subject: Subject) -> None:
         """Nothing; merges layer after layer, and trains if `training` has epochs."""
-        told = self.shares(subject)
-        for name, share in told.items():
-            layer = subject.model.layer(name)
+        for layer, share in self.in_turn(subject):
             reader = reader_of(subject.model, layer, self.name)
-            weights = subject.weight(name)
+            weights = subject.weight(layer.name)
             rows = weights.reshape(len(weights), -1)
-            bias = subject.model.bias(name)
+            bias = subject.model.bias(layer.name)
             if bias is not None:
                 rows = np.column_stack([rows, bias.detach().numpy()])
             shape = tuple(subject.model.weight(reader.layer.name).shape)
             reads = reader.by_channel(subject.weight(reader.layer.name).reshape(shape[0], -1), len(rows))
             merged, kept = merge_neurons(rows, reads, kept_count(len(rows), share))
             subject.set_weight(reader.layer.name, reader.from_channels(merged).reshape(shape))
-            cut_channels(subject, {name: ~kept})
+            cut_channels(subject, {layer.name: ~kept})
         self.tune(subject)

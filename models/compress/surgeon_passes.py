@@ -73,11 +73,8 @@ class PruneBySurgeon(LayerShares):
 
     def apply(self, subject: Subject) -> None:
         """Nothing; cuts layer after layer in the network's order, and trains."""
-        layers = self.selected(subject)
-        told = self.shares(subject)
         x, _ = sample(subject, self.images)
-        for number, layer in enumerate(layers):
-            subject.progress(f"{self.name}: {layer.name}", number / len(layers))
+        for layer, share in self.in_turn(subject):
             weights = subject.weight(layer.name)
             bias = subject.model.bias(layer.name)
             matrix = weights.reshape(len(weights), -1).astype(np.float64)
@@ -85,7 +82,7 @@ class PruneBySurgeon(LayerShares):
             if bias is not None:
                 matrix = np.column_stack([matrix, bias.detach().double().numpy()])
                 free = np.append(free, False)
-            keep = kept_count(weights.size, told[layer.name])
+            keep = kept_count(weights.size, share)
             with_bias = bias is not None
             if self.objective == "responses":
                 rows = _responses(subject, layer, x, with_bias)
