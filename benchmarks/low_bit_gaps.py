@@ -114,13 +114,15 @@ _HEAD = """# Few bits' gaps to float
 
 Written by `make headline`: LeNet-5 on MNIST's 10,000 test images, each network from the same trained weights
 by `benchmarks/headline/lenet5-NAME.toml`, seeded; the weights of all four layers. *Float* is the better of
-{before:.2%} as given and {after:.2%} after five epochs more; `binary-connect` trains for six and `binarised` for
-eight, lengthened after three and four had left gaps of 0.37 and 0.45 points on these same test images, so that
-their gaps flatter them somewhat. *Integers* is the network that the core runs, with int8
-activations, or signs where `binarised` says so.
+{before:.2%} as given and {after:.2%} after five epochs more. `binary-connect` trains for six and `binarised`
+for eight, lengthened after three and four had left gaps of 0.37 and 0.45 points on these same test images, so
+that their gaps flatter them somewhat. *Integers* is the network that the core runs, with int8 activations,
+or signs where `binarised` says so.
+
 Published gaps are quoted from memory and of networks of their own; no test rests on them. Where a paper has
 several figures, the gap is to its best float network, the strictest reading that between its best binary and
-its plain float one. int8's is of ImageNet, far from strict on MNIST. A hundredth of a point is one image; runs of one recipe with other seeds may differ by several.
+its plain float one. That of int8 is ImageNet's, far from strict on MNIST. A hundredth of a point is one
+image; runs of one recipe with other seeds may differ by several.
 
 | recipe | bytes | float | codes | integers | gap | published gap | | of | minutes |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- | ---: |
