@@ -8,6 +8,7 @@ this module's logger, at level INFO, before it is; the command line shows that.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import sys
@@ -46,6 +47,25 @@ import numba  # noqa: E402  (reads its environment when first imported)
 from numba.core import event  # noqa: E402
 
 numba.config.reload_config()  # type: ignore[no-untyped-call]
+
+
+def _skip_blas() -> None:
+    """Nothing; loads Numba's array functions without SciPy, in which they look for a BLAS.
+
+    No kernel here calls one, and SciPy takes a fifth of the command line's first second. A program that has
+    kernels of its own is left alone: the command line alone asks for this.
+    """
+    if "scipy.linalg" in sys.modules:
+        return
+    sys.modules["scipy.linalg"] = None  # type: ignore[assignment]
+    try:
+        importlib.import_module("numba.np.arraymath")
+    finally:
+        del sys.modules["scipy.linalg"]
+
+
+if os.environ.get("BITWRIGHT_NO_BLAS"):
+    _skip_blas()
 
 _ROOMS = {"mapper": "search kernels", "sim": "cycle kernels"}
 """What the kernels of a room are called."""

@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     from .stopping import Terminated, terminable
 
     show_compilation()
+    os.environ.setdefault("BITWRIGHT_NO_BLAS", "1")  # see models/jit.py
     given = sys.argv[1:] if arguments is None else arguments
     with contextlib.ExitStack() as stack:
         for name in ("stdout", "stderr"):  # closed by whoever started us

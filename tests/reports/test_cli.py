@@ -180,3 +180,14 @@ def test_a_core_machine_takes_no_plan(capsys: pytest.CaptureFixture[str]) -> Non
     code, _, err = run(capsys, "map", "zoo:lenet5", "--machine", "core-small", "--plan")
     assert code == 2
     assert "--plan is of abstract machines: leave it out for a core" in err
+
+
+def test_the_command_line_runs_kernels_without_scipy_and_leaves_it_importable() -> None:
+    code = (
+        "import sys; from bitwright.reports.cli import main; "
+        "code = main(['simulate', 'zoo:random-1', '--machine', 'core-small', '--json']); "
+        "assert 'numba.np.arraymath' in sys.modules and 'scipy.linalg' not in sys.modules; "
+        "import scipy.linalg; assert scipy.linalg.cython_blas; sys.exit(code)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
