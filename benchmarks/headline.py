@@ -159,9 +159,9 @@ that are left. Errors are of the test images (10,000 of MNIST, 2,000 of CIFAR-10
 weights at their codes.
 
 Densities are published ones, or follow from the bytes that a goal leaves. `lenet300` is the first recipe
-that was run on the test images; `lenet5` and `resnet20` are the second, `lenet5-surgery` the third, each after
-others had missed there, so a goal met or missed by a few images is no more than that. Minutes are wall clock on one core, beside
-whatever else the machine did.
+that was run on the test images; `lenet5` and `resnet20` are the second, `lenet5-surgery` the third,
+each after others had missed there, so a goal met or missed by a few images is no more than that.
+Minutes are wall clock on one core, beside whatever else the machine did.
 
 | recipe | goal | bytes | ratio | parameters | fewer | test error | minutes |
 | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"""
