@@ -9,7 +9,9 @@ from . import figures
 from .page import Block, Figure, Heading, Section, Table, Text
 from .units import amount, energy, percent, seconds, size
 
-__all__ = ["modelled_facts", "modelled_section"]
+__all__ = ["PIPELINE_HEADS", "modelled_facts", "modelled_section", "pipeline_rows"]
+
+PIPELINE_HEADS = ("unit", "rows × columns", "PE × SIMD", "cycles", "done at")
 
 Result = Mapping[str, Any]
 
@@ -157,11 +159,9 @@ def _queue_blocks(value: Result) -> list[Block]:
     ]
 
 
-def _pipeline_blocks(value: Result) -> list[Block]:
-    if "pipeline" not in value:
-        return []
-    pipe = value["pipeline"]
-    rows = [
+def pipeline_rows(value: Result) -> list[tuple[str, ...]]:
+    """A pipeline's units as cells of `PIPELINE_HEADS`."""
+    return [
         (
             layer["name"],
             f"{layer['mh']} × {layer['mw']}",
@@ -171,6 +171,12 @@ def _pipeline_blocks(value: Result) -> list[Block]:
         )
         for layer in value["layers"]
     ]
+
+
+def _pipeline_blocks(value: Result) -> list[Block]:
+    if "pipeline" not in value:
+        return []
+    pipe = value["pipeline"]
     text = (
         f"All units work at once: an image every {amount(pipe['initiation_interval'])} cycles; alone in the "
         f"pipeline one takes {amount(pipe['latency_cycles'])}. Folding: {pipe['source']}. Assumed: "
@@ -179,7 +185,7 @@ def _pipeline_blocks(value: Result) -> list[Block]:
     blocks: list[Block] = [
         Heading(text="Pipeline"),
         Text(text=text),
-        Table(heads=("unit", "rows × columns", "PE × SIMD", "cycles", "done at"), rows=rows),
+        Table(heads=PIPELINE_HEADS, rows=pipeline_rows(value)),
     ]
     return blocks + [Text(text=line) for line in value.get("published", ())]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
+from .modelled_sections import PIPELINE_HEADS, pipeline_rows
 from .run_tables import run_line, worst_stalls
 from .table import plain, table
 from .units import amount, energy, percent, size
@@ -123,22 +124,7 @@ def _pipeline(value: dict[str, Any], console: Console) -> None:
     if "pipeline" not in value:
         return
     pipe = value["pipeline"]
-    console.print(
-        table(
-            ("unit", "rows × columns", "PE × SIMD", "cycles", "done at"),
-            [
-                (
-                    layer["name"],
-                    f"{layer['mh']} × {layer['mw']}",
-                    f"{layer['pe']} × {layer['simd']}",
-                    amount(layer["cycles"]),
-                    amount(layer["done_cycle"]),
-                )
-                for layer in value["layers"]
-            ],
-            text=(0,),
-        )
-    )
+    console.print(table(PIPELINE_HEADS, pipeline_rows(value)))
     console.print(
         f"all units at work at once: an image every {amount(pipe['initiation_interval'])} cycles, "
         f"{amount(round(pipe['images_per_second']))} images/s; alone in the pipeline "

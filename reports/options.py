@@ -112,9 +112,11 @@ def any_machine_of(name: str, settings: list[str] | None) -> Machine | AbstractM
     from ..mapper.machines import load_any, override_any
 
     machine = load_any(name)
+    if not settings:
+        return machine
     if isinstance(machine, Machine):
-        return override_machine(machine, settings) if settings else machine
-    return override_any(machine, settings) if settings else machine
+        return override_machine(machine, settings)
+    return override_any(machine, settings)
 
 
 def model_of(spec: str) -> Model:
