@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import time
 
-from bitwright.mapper.machine import load_machine
+from bitwright.mapper.machine_file import load_machine
 from bitwright.mapper.objective import Objective
 from bitwright.mapper.plan import plan_layers
 from bitwright.mapper.shape import LayerShape

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from bitwright.mapper.lower import map_network
-from bitwright.mapper.machine import load_machine, preset_names
+from bitwright.mapper.machine_file import load_machine, preset_names
 from bitwright.models.zoo import random_input, resnet8_stack
 from bitwright.rtl.runner import RtlCase, run_cpp
 from bitwright.sim.cycle import simulate

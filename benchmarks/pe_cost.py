@@ -10,7 +10,8 @@ import dataclasses
 import sys
 from collections.abc import Callable
 
-from bitwright.mapper.machine import ArraySpec, Machine, load_machine
+from bitwright.mapper.machine import ArraySpec, Machine
+from bitwright.mapper.machine_file import load_machine
 from bitwright.rtl.cost import Cost, leaf_form, synthesise_unit
 from bitwright.rtl.multiply import Multiply8, MultiplyPair8
 from bitwright.rtl.pe import ProcessingElement

@@ -4,7 +4,7 @@ Run it with `.venv/bin/python examples/compare_machines.py`.
 """
 
 from bitwright.mapper.lower import map_network
-from bitwright.mapper.machine import load_machine, preset_names
+from bitwright.mapper.machine_file import load_machine, preset_names
 from bitwright.models.zoo import resnet8_stack
 from bitwright.sim.cycle import simulate
 

@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 from bitwright.mapper.lower import map_network
-from bitwright.mapper.machine import load_machine, override_machine
+from bitwright.mapper.machine_file import load_machine, override_machine
 from bitwright.mapper.mapping import MappingError
 from bitwright.models.zoo import resnet8_stack
 from bitwright.rtl.cost import synthesise_unit

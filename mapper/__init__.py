@@ -9,7 +9,8 @@ Imported as `bitwright.mapper`:
 from .check import check_program
 from .listing import list_program
 from .lower import map_network
-from .machine import Machine, MemoryTiming, load_machine, override_machine, preset_names
+from .machine import Machine, MemoryTiming
+from .machine_file import load_machine, override_machine, preset_names
 from .mapping import Mapping, MappingError
 from .objective import EventPrices, Objective
 from .plan import NetworkPlan, plan_network

@@ -8,7 +8,8 @@ from typing import Any
 
 from .hierarchy import DATAFLOWS, AbstractMachine
 from .hierarchy_file import build_abstract
-from .machine import Machine, build_machine, parse_tables, preset_names, read_setting, read_text
+from .machine import Machine
+from .machine_file import build_machine, parse_tables, preset_names, read_setting, read_text
 
 __all__ = ["abstract_names", "load_any", "override_any"]
 

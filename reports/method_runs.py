@@ -145,7 +145,7 @@ def _outcome(done: Compressed) -> dict[str, Any]:
 
 
 def _cost(network: Network) -> dict[str, Any]:
-    from ..mapper.machine import load_machine, override_machine
+    from ..mapper.machine_file import load_machine, override_machine
     from ..sim.cycle import simulate
     from .core_mapping import map_for
 

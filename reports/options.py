@@ -100,7 +100,7 @@ Std = Annotated[str | None, typer.Option("--std", metavar="N,…", help="then ov
 
 def machine_of(name: str, settings: list[str] | None) -> Machine:
     """The core machine of `--machine` with `--set` applied; ValueError for any other machine."""
-    from ..mapper.machine import load_machine, override_machine
+    from ..mapper.machine_file import load_machine, override_machine
 
     machine = load_machine(name)
     return override_machine(machine, settings) if settings else machine
@@ -108,7 +108,8 @@ def machine_of(name: str, settings: list[str] | None) -> Machine:
 
 def any_machine_of(name: str, settings: list[str] | None) -> Machine | AbstractMachine:
     """The machine of `--machine`, a core or an abstract one, with `--set` applied."""
-    from ..mapper.machine import Machine, override_machine
+    from ..mapper.machine import Machine
+    from ..mapper.machine_file import override_machine
     from ..mapper.machines import load_any, override_any
 
     machine = load_any(name)

@@ -286,7 +286,7 @@ def _shown(
 
 
 def _case(title: str, done: Compressed) -> Case:
-    from ..mapper.machine import load_machine, override_machine
+    from ..mapper.machine_file import load_machine, override_machine
 
     machine = override_machine(load_machine(MACHINE), list(SETTINGS))
     larger = override_machine(machine, [f"array.rows={2 * machine.array.rows}"])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..mapper.hierarchy import AbstractMachine
-from ..mapper.machine import Machine, load_machine, preset_names
+from ..mapper.machine import Machine
+from ..mapper.machine_file import load_machine, preset_names
 from ..mapper.machines import abstract_names, load_any
 
 __all__ = ["machine_list", "zoo_list"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from ..mapper.machine import load_machine
+from ..mapper.machine_file import load_machine
 from ..mapper.pe import PeKind
 from .bit_lanes import BitLanes
 from .multiply import Multiply8, MultiplyPair8

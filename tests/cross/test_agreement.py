@@ -2,7 +2,8 @@
 
 import pytest
 from bitwright.mapper.lower import map_network
-from bitwright.mapper.machine import Machine, MemoryTiming, load_machine, override_machine
+from bitwright.mapper.machine import Machine, MemoryTiming
+from bitwright.mapper.machine_file import load_machine, override_machine
 from bitwright.mapper.pe import PeKind
 from bitwright.models.zoo import random_input
 from bitwright.reports.agreement import Job, compare, draw_memory, draw_network, verify_random

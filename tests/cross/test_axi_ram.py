@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bitwright.mapper.lower import map_network
-from bitwright.mapper.machine import load_machine
+from bitwright.mapper.machine_file import load_machine
 from bitwright.mapper.tensors import unpack_output
 from bitwright.models.reference import run_reference
 from bitwright.models.zoo import random_input, random_network

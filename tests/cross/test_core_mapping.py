@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 from bitwright.mapper.lower import map_network
-from bitwright.mapper.machine import load_machine, override_machine
+from bitwright.mapper.machine_file import load_machine, override_machine
 from bitwright.mapper.objective import Objective
 from bitwright.mapper.plan import plan_network
 from bitwright.models.zoo import random_input, random_network, resnet8_stack

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from bitwright.mapper.lower import map_network
-from bitwright.mapper.machine import Machine, MemoryTiming, load_machine, override_machine
+from bitwright.mapper.machine import Machine, MemoryTiming
+from bitwright.mapper.machine_file import load_machine, override_machine
 from bitwright.models.zoo import random_input
 from bitwright.reports.agreement import Job, compare, draw_network
 from bitwright.rtl.runner import RtlCase, run_cpp

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 from bitwright.mapper.lower import map_network
-from bitwright.mapper.machine import Machine, load_machine, override_machine, preset_names
+from bitwright.mapper.machine import Machine
+from bitwright.mapper.machine_file import load_machine, override_machine, preset_names
 from bitwright.mapper.mapping import MappingError
 from bitwright.mapper.pe import PeKind
 from bitwright.mapper.sampling import random_machine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bitwright.mapper.isa import Opcode, PostMode
 from bitwright.mapper.lower import map_network
-from bitwright.mapper.machine import load_machine, override_machine
+from bitwright.mapper.machine_file import load_machine, override_machine
 from bitwright.models.zoo import random_input, random_network
 from bitwright.models.zoo_blocks import with_zero_blocks
 from bitwright.reports.agreement import Job, compare, draw_memory

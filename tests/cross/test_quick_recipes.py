@@ -15,7 +15,8 @@ import pytest
 import torch
 from bitwright.mapper.isa import Opcode, PostMode
 from bitwright.mapper.lower import map_network
-from bitwright.mapper.machine import Machine, load_machine, override_machine
+from bitwright.mapper.machine import Machine
+from bitwright.mapper.machine_file import load_machine, override_machine
 from bitwright.mapper.pe import PeKind
 from bitwright.mapper.program import Program
 from bitwright.models.compress import compression

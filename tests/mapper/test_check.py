@@ -5,7 +5,7 @@ import pytest
 from bitwright.mapper.check import check_program
 from bitwright.mapper.isa import Command, LoadTarget, Opcode, PostMode, Token, unit_of
 from bitwright.mapper.lower import map_network
-from bitwright.mapper.machine import load_machine, override_machine
+from bitwright.mapper.machine_file import load_machine, override_machine
 from bitwright.mapper.pe import PeKind
 from bitwright.mapper.program import Program, ProgramError, encode_commands
 from bitwright.mapper.sampling import random_machine

@@ -1,5 +1,5 @@
 from bitwright.mapper.explain import explain_mapping
-from bitwright.mapper.machine import load_machine
+from bitwright.mapper.machine_file import load_machine
 from bitwright.mapper.mapping import capacity_of
 from bitwright.mapper.objective import Objective
 from bitwright.mapper.search import choose_mapping

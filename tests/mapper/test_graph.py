@@ -6,7 +6,7 @@ from bitwright.mapper.graph import Graph, lower_graph
 from bitwright.mapper.isa import Opcode, Token
 from bitwright.mapper.lower import map_network
 from bitwright.mapper.lowering import progressions
-from bitwright.mapper.machine import load_machine, override_machine
+from bitwright.mapper.machine_file import load_machine, override_machine
 from bitwright.mapper.objective import Objective
 from bitwright.mapper.pe import PeKind
 from bitwright.mapper.shape import Place

@@ -6,7 +6,7 @@ from bitwright.mapper.graph import lower_graph
 from bitwright.mapper.isa import PostMode
 from bitwright.mapper.layers import check_accumulators, check_served
 from bitwright.mapper.lower import map_network
-from bitwright.mapper.machine import load_machine, override_machine
+from bitwright.mapper.machine_file import load_machine, override_machine
 from bitwright.mapper.mapping import MappingError
 from bitwright.mapper.pe import PeKind
 from bitwright.models import (

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from bitwright.mapper.listing import list_program
 from bitwright.mapper.lower import map_network
-from bitwright.mapper.machine import load_machine
+from bitwright.mapper.machine_file import load_machine
 from bitwright.mapper.objective import Objective
 from bitwright.mapper.program import decode_commands
 from bitwright.mapper.sampling import random_machine

@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-from bitwright.mapper.machine import Machine, load_machine, override_machine, preset_names
+from bitwright.mapper.machine import Machine
+from bitwright.mapper.machine_file import load_machine, override_machine, preset_names
 from bitwright.mapper.pe import PeKind
 
 SMALL = """

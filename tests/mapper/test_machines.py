@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 from bitwright.mapper.hierarchy import AbstractMachine
 from bitwright.mapper.hierarchy_file import build_abstract
-from bitwright.mapper.machine import Machine, preset_names
+from bitwright.mapper.machine import Machine
+from bitwright.mapper.machine_file import preset_names
 from bitwright.mapper.machines import abstract_names, load_any, override_any
 
 PRESETS = Path(__file__).parents[2] / "mapper" / "presets" / "abstract"

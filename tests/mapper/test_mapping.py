@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 from bitwright.mapper.isa import LoadTarget, Opcode
 from bitwright.mapper.lower import map_network
-from bitwright.mapper.machine import load_machine, override_machine
+from bitwright.mapper.machine_file import load_machine, override_machine
 from bitwright.mapper.mapping import (
     ColumnMode,
     LoopOrder,

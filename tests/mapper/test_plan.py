@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from bitwright.mapper.isa import Opcode, Token
 from bitwright.mapper.lower import lower_plan, map_network
-from bitwright.mapper.machine import load_machine, override_machine
+from bitwright.mapper.machine_file import load_machine, override_machine
 from bitwright.mapper.mapping import MappingError
 from bitwright.mapper.memory import peak_bytes, tensor_lives
 from bitwright.mapper.objective import Objective

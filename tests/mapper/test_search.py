@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 from bitwright.mapper import search_kernel
-from bitwright.mapper.machine import load_machine, override_machine
+from bitwright.mapper.machine_file import load_machine, override_machine
 from bitwright.mapper.mapping import ColumnMode, LoopOrder, Mapping, MappingError, capacity_of
 from bitwright.mapper.objective import EventPrices, Objective
 from bitwright.mapper.pe import PeKind

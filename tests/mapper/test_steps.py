@@ -7,7 +7,8 @@ import pytest
 from bitwright.mapper.check import check_program
 from bitwright.mapper.isa import Opcode
 from bitwright.mapper.lower import map_network
-from bitwright.mapper.machine import Machine, load_machine, override_machine
+from bitwright.mapper.machine import Machine
+from bitwright.mapper.machine_file import load_machine, override_machine
 from bitwright.mapper.mapping import MappingError
 from bitwright.mapper.plan import plan_network
 from bitwright.mapper.program import Program

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 from bitwright.mapper.lower import map_network
-from bitwright.mapper.machine import load_machine
+from bitwright.mapper.machine_file import load_machine
 from bitwright.mapper.program import Program
 from bitwright.mapper.tensors import pack_input, unpack_output
 from bitwright.models.zoo import random_network

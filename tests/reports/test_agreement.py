@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 from bitwright.mapper.lower import map_network
-from bitwright.mapper.machine import Machine, MemoryTiming, load_machine
+from bitwright.mapper.machine import Machine, MemoryTiming
+from bitwright.mapper.machine_file import load_machine
 from bitwright.models.reference import run_reference
 from bitwright.models.zoo import random_input, random_network
 from bitwright.reports.agreement import CaseResult, Job, compare, draw_memory, summarize

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bitwright.mapper.machine import load_machine
+from bitwright.mapper.machine_file import load_machine
 from bitwright.models.graph import Graph, Node, Value
 from bitwright.models.importers.load import network_model
 from bitwright.models.importers.model import CoreStep, HostStep, Model

@@ -1,5 +1,5 @@
 import pytest
-from bitwright.mapper.machine import load_machine
+from bitwright.mapper.machine_file import load_machine
 from bitwright.models.zoo import resnet8_stack
 from bitwright.reports.roofline import roofline
 from bitwright.reports.simulation import simulate_network

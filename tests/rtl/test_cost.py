@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from amaranth.hdl import Module
 from amaranth.lib.wiring import Component, In, Out
-from bitwright.mapper.machine import load_machine
+from bitwright.mapper.machine_file import load_machine
 from bitwright.rtl import cost as cost_module
 from bitwright.rtl import place as place_module
 from bitwright.rtl import yosys as yosys_module

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 from bitwright.mapper.lower import map_network
-from bitwright.mapper.machine import MemoryTiming, load_machine, override_machine
+from bitwright.mapper.machine import MemoryTiming
+from bitwright.mapper.machine_file import load_machine, override_machine
 from bitwright.mapper.program import Program
 from bitwright.models.reference import run_reference
 from bitwright.models.zoo import random_network

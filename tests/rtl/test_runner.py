@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bitwright.mapper.isa import Command, Opcode, encode
-from bitwright.mapper.machine import Machine, MemoryTiming, load_machine
+from bitwright.mapper.machine import Machine, MemoryTiming
+from bitwright.mapper.machine_file import load_machine
 from bitwright.mapper.program import Program, Region
 from bitwright.rtl import runner, verilate
 from bitwright.rtl.cocotb_run import run_cocotb

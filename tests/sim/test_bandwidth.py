@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from bitwright.mapper.lower import map_network
-from bitwright.mapper.machine import load_machine
+from bitwright.mapper.machine_file import load_machine
 from bitwright.models.zoo import resnet8_stack
 from bitwright.sim.bandwidth import spread
 from bitwright.sim.cycle import simulate

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from bitwright.mapper.isa import Command, Opcode
 from bitwright.mapper.lower import map_network
-from bitwright.mapper.machine import MemoryTiming, load_machine
+from bitwright.mapper.machine import MemoryTiming
+from bitwright.mapper.machine_file import load_machine
 from bitwright.mapper.program import Program
 from bitwright.models.reference import run_reference
 from bitwright.models.zoo import random_input, random_network

@@ -7,7 +7,7 @@ import math
 
 import pytest
 from bitwright.mapper.lower import map_network
-from bitwright.mapper.machine import load_machine, override_machine
+from bitwright.mapper.machine_file import load_machine, override_machine
 from bitwright.mapper.program import Program
 from bitwright.models.zoo import random_network
 from bitwright.sim.cycle import simulate

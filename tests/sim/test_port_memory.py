@@ -6,7 +6,8 @@ import dataclasses
 
 import pytest
 from bitwright.mapper.lower import map_network
-from bitwright.mapper.machine import MemoryTiming, load_machine, override_machine
+from bitwright.mapper.machine import MemoryTiming
+from bitwright.mapper.machine_file import load_machine, override_machine
 from bitwright.models.zoo import random_network
 from bitwright.sim.cycle import simulate
 from bitwright.sim.port_memory import PortMemory
