@@ -9,6 +9,7 @@ from .binary_connect import BinaryConnect
 from .latent import Latent
 from .latent_pass import LatentPass, check_word
 from .scaled_binary import ScaledBinary
+from .shift_norm import fix_shifts, shift_norm
 from .sign_activations import binarise_inputs
 from .subject import Subject
 from .trainable import WeightedLayer
@@ -23,11 +24,16 @@ class BinarizedNetworkPass(LatentPass):
     Weights are ±H, one H a layer, as BinaryConnect's: in front of a norm it doesn't matter, and the last
     layer's sums become logits of a sensible size. The network's input stays as it is.
 
-    Source: Courbariaux et al. 2016, Binarized Neural Networks, Algorithm 1.
+    Source: Courbariaux et al. 2016, Binarized Neural Networks, Algorithms 1 and 3.
     """
 
     name: ClassVar[str] = "binary.network"
     has_zero: ClassVar[bool] = False
+    norms: str = "exact"
+    """exact, or shift: all batch norms train with powers of two for factors, and keep those they came to."""
+
+    def __post_init__(self) -> None:
+        check_word("norms", self.norms, ("exact", "shift"))
 
     def check(self, subject: Subject) -> None:
         """Nothing; goes through the change of the graph once.
@@ -40,6 +46,18 @@ class BinarizedNetworkPass(LatentPass):
     def prepare(self, subject: Subject) -> None:
         """Nothing; the subject goes on with signs for activations."""
         _regraph(subject, [layer.name for layer in self.selected(subject)], blocks=False, k_map=False)
+        if self.norms == "shift":
+            subject.model.norm = shift_norm
+
+    def apply(self, subject: Subject) -> None:
+        """Nothing; trains, and encodes each layer.
+
+        Raises:
+            ValueError: a pruned layer; DivergedError: training fails.
+        """
+        LatentPass.apply(self, subject)
+        if self.norms == "shift":
+            fix_shifts(subject.model)
 
     def transform(self, subject: Subject, layer: WeightedLayer) -> Latent:
         """The signs of a layer's weights."""

@@ -16,10 +16,13 @@ from torch.nn import functional
 from ..graph import Graph, Node
 from ..graph.attributes import integer, integers, number
 
-__all__ = ["TrainableGraph", "WeightedLayer"]
+__all__ = ["Operands", "TrainableGraph", "WeightedLayer"]
 
 _TRAINED_OPERANDS = {"BatchNormalization": 3, "Conv": 3, "Gemm": 3, "PRelu": 2}
 """By operator: up to where its operands are trained, besides the first; γ and β, not mean and variance."""
+
+Operands = Sequence[Any]
+"""What a node takes: tensors, or None where it leaves one out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +88,8 @@ class TrainableGraph(nn.Module):
         """By key of a layer, see `set_transform`."""
         self.taps: dict[str, list[Callable[[Tensor], Tensor]]] = {}
         """By name of a value: what it goes through once made; for quantisers and for captures."""
+        self.norm: Callable[[Node, Operands, bool], Tensor] | None = None
+        """What batch norms compute while a pass says so: (node, operands, whether training) → result."""
 
     # Layers and their weights
 
@@ -157,14 +162,15 @@ class TrainableGraph(nn.Module):
         with torch.no_grad():
             for name, array in self.graph.constants.items():
                 layer = effective.get(name)
-                value = self._value(name) if layer is None else self.effective_weight(layer)
+                value = self.value(name) if layer is None else self.effective_weight(layer)
                 constants[name] = value.detach().cpu().numpy().astype(array.dtype).copy()
         return replace(self.graph, constants=constants)
 
-    def _value(self, name: str) -> Tensor:
-        if name in self._parameters_by_name:
-            return self._parameters_by_name[name]
-        return getattr(self, _key(name))  # type: ignore[no-any-return]
+    def value(self, constant: str) -> Tensor:
+        """What a constant of the graph is now: what is trained for it, or what the forward pass keeps."""
+        if constant in self._parameters_by_name:
+            return self._parameters_by_name[constant]
+        return getattr(self, _key(constant))  # type: ignore[no-any-return]
 
     # The forward pass
 
@@ -186,8 +192,9 @@ class TrainableGraph(nn.Module):
                 elif name in weights:
                     operands.append(self.effective_weight(weights[name]))
                 else:
-                    operands.append(self._value(name))
-            made = _OPERATORS[node.op](node, operands, self.training)
+                    operands.append(self.value(name))
+            operator = self.norm if node.op == "BatchNormalization" and self.norm else _OPERATORS[node.op]
+            made = operator(node, operands, self.training)
             known[node.outputs[0]] = self._tapped(node.outputs[0], made)
         return known[output]
 
@@ -232,15 +239,13 @@ def _weighted_layers(graph: Graph) -> Iterator[WeightedLayer]:
 
 # Operators: (node, operands, whether training) → result
 
-_Operands = Sequence[Any]
-
 
 def _padded(x: Tensor, pads: Sequence[int], fill: float) -> Tensor:
     top, left, bottom, right = pads
     return functional.pad(x, (left, right, top, bottom), value=fill) if any(pads) else x
 
 
-def _conv(node: Node, x: _Operands, training: bool) -> Tensor:
+def _conv(node: Node, x: Operands, training: bool) -> Tensor:
     pads = integers(node, "pads", (0, 0, 0, 0))
     even = pads[0] == pads[2] and pads[1] == pads[3]
     source = x[0] if even else _padded(x[0], pads, 0.0)
@@ -255,20 +260,20 @@ def _conv(node: Node, x: _Operands, training: bool) -> Tensor:
     )
 
 
-def _gemm(node: Node, x: _Operands, training: bool) -> Tensor:
+def _gemm(node: Node, x: Operands, training: bool) -> Tensor:
     if integer(node, "transA", 0) or number(node, "alpha", 1.0) != 1.0 or number(node, "beta", 1.0) != 1.0:
         raise ValueError(f"layer {node.name}: a Gemm must have alpha and beta 1 and no transA to be trained")
     weight = x[1] if integer(node, "transB", 0) else x[1].T
     return functional.linear(x[0], weight, x[2] if len(x) > 2 else None)
 
 
-def _norm(node: Node, x: _Operands, training: bool) -> Tensor:
+def _norm(node: Node, x: Operands, training: bool) -> Tensor:
     return functional.batch_norm(
         x[0], x[3], x[4], x[1], x[2], training=training, momentum=0.1, eps=number(node, "epsilon", 1e-5)
     )
 
 
-def _max_pool(node: Node, x: _Operands, training: bool) -> Tensor:
+def _max_pool(node: Node, x: Operands, training: bool) -> Tensor:
     pads = integers(node, "pads", (0, 0, 0, 0))
     kernel = tuple(integers(node, "kernel_shape", ()))
     strides = tuple(integers(node, "strides", (1, 1)))
@@ -282,7 +287,7 @@ def _max_pool(node: Node, x: _Operands, training: bool) -> Tensor:
     )
 
 
-def _average_pool(node: Node, x: _Operands, training: bool) -> Tensor:
+def _average_pool(node: Node, x: Operands, training: bool) -> Tensor:
     pads = integers(node, "pads", (0, 0, 0, 0))
     if pads[0] != pads[2] or pads[1] != pads[3]:
         raise ValueError(f"layer {node.name}: an average pool must be padded alike on both sides")
@@ -296,31 +301,31 @@ def _average_pool(node: Node, x: _Operands, training: bool) -> Tensor:
     )
 
 
-def _global_average_pool(node: Node, x: _Operands, training: bool) -> Tensor:
+def _global_average_pool(node: Node, x: Operands, training: bool) -> Tensor:
     mean: Tensor = x[0].mean(dim=(2, 3), keepdim=True)
     return mean
 
 
-def _flatten(node: Node, x: _Operands, training: bool) -> Tensor:
+def _flatten(node: Node, x: Operands, training: bool) -> Tensor:
     if integer(node, "axis", 1) != 1:
         raise ValueError(f"layer {node.name}: a Flatten must have axis 1 to be trained")
     flat: Tensor = x[0].flatten(1)
     return flat
 
 
-def _reshape(node: Node, x: _Operands, training: bool) -> Tensor:
+def _reshape(node: Node, x: Operands, training: bool) -> Tensor:
     shape = [int(n) for n in x[1]]
     changed: Tensor = x[0].reshape(len(x[0]), *shape[1:])
     return changed
 
 
-def _transpose(node: Node, x: _Operands, training: bool) -> Tensor:
+def _transpose(node: Node, x: Operands, training: bool) -> Tensor:
     order = integers(node, "perm", tuple(reversed(range(x[0].dim()))))
     turned: Tensor = x[0].permute(*order)
     return turned
 
 
-def _pad(node: Node, x: _Operands, training: bool) -> Tensor:
+def _pad(node: Node, x: Operands, training: bool) -> Tensor:
     pads = [int(n) for n in x[1]]
     rank = x[0].dim()
     flat = [pads[axis + side * rank] for axis in reversed(range(rank)) for side in (0, 1)]
@@ -328,7 +333,7 @@ def _pad(node: Node, x: _Operands, training: bool) -> Tensor:
     return functional.pad(x[0], flat, value=fill)
 
 
-def _slice(node: Node, x: _Operands, training: bool) -> Tensor:
+def _slice(node: Node, x: Operands, training: bool) -> Tensor:
     starts, ends = ([int(n) for n in x[i]] for i in (1, 2))
     axes = [int(n) for n in x[3]] if len(x) > 3 and x[3] is not None else list(range(len(starts)))
     steps = [int(n) for n in x[4]] if len(x) > 4 and x[4] is not None else [1] * len(starts)
@@ -340,12 +345,12 @@ def _slice(node: Node, x: _Operands, training: bool) -> Tensor:
     return part
 
 
-def _dropout(node: Node, x: _Operands, training: bool) -> Tensor:
+def _dropout(node: Node, x: Operands, training: bool) -> Tensor:
     ratio = float(x[1]) if len(x) > 1 and x[1] is not None else 0.5
     return functional.dropout(x[0], ratio, training)
 
 
-def _clip(node: Node, x: _Operands, training: bool) -> Tensor:
+def _clip(node: Node, x: Operands, training: bool) -> Tensor:
     low, high = (float(x[i]) if len(x) > i and x[i] is not None else None for i in (1, 2))
     clipped: Tensor = x[0].clamp(low, high)
     return clipped
@@ -366,18 +371,18 @@ class _Sign(torch.autograd.Function):
         return passed
 
 
-def _bipolar(node: Node, x: _Operands, training: bool) -> Tensor:
+def _bipolar(node: Node, x: Operands, training: bool) -> Tensor:
     signs: Tensor = _Sign.apply(x[0]) * x[1]  # type: ignore[no-untyped-call]
     return signs
 
 
-def _reduce_mean(node: Node, x: _Operands, training: bool) -> Tensor:
+def _reduce_mean(node: Node, x: Operands, training: bool) -> Tensor:
     axes = [int(n) for n in x[1]]
     mean: Tensor = x[0].mean(dim=axes, keepdim=bool(integer(node, "keepdims", 1)))
     return mean
 
 
-_OPERATORS: Mapping[str, Callable[[Node, _Operands, bool], Tensor]] = {
+_OPERATORS: Mapping[str, Callable[[Node, Operands, bool], Tensor]] = {
     "Abs": lambda node, x, training: x[0].abs(),
     "Add": lambda node, x, training: x[0] + x[1],
     "AveragePool": _average_pool,
