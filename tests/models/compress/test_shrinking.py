@@ -27,7 +27,7 @@ def alive(graph: Graph, seed: int) -> Graph:
         for name, array in graph.constants.items():
             if array.ndim == 1 and array.dtype.kind == "f":
                 drawn = rng.uniform(0.5, 1.5, array.shape) * (1.0 if name.endswith("var") else 0.7)
-                model._value(name).copy_(torch.from_numpy(drawn.astype(np.float32)))
+                model.value(name).copy_(torch.from_numpy(drawn.astype(np.float32)))
     return model.to_graph()
 
 
