@@ -19,6 +19,7 @@ __all__ = [
     "CROSSING_CYCLES",
     "PROGRAM_BASE",
     "STEP_BITS",
+    "STEP_ENTRIES",
     "ArraySpec",
     "BufferSpec",
     "BusSpec",
@@ -44,6 +45,9 @@ one on each side."""
 
 STEP_BITS = 32
 """Of an entry of a step list; `steps.py` packs it."""
+
+STEP_ENTRIES = (64, 1 << 16)
+"""Least and most that a machine holds, where it holds any; powers of two."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +159,7 @@ class BufferSpec:
         _check_power_of_two("buffers.output_bytes", self.output_bytes, 256, 1 << 20)
         _check_power_of_two("buffers.param_channels", self.param_channels, 8, 4096)
         if self.step_entries:
-            _check_power_of_two("buffers.step_entries", self.step_entries, 64, 1 << 16)
+            _check_power_of_two("buffers.step_entries", self.step_entries, *STEP_ENTRIES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

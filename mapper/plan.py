@@ -16,15 +16,15 @@ from ..models.network import Network
 from .graph import Graph, lower_graph
 from .judge import Judge, choose_among
 from .layers import CoreLayer, check_accumulators, check_served
-from .machine import Machine
+from .machine import STEP_ENTRIES, Machine
 from .mapping import Capacity, Mapping, MappingError, capacity_of
 from .objective import EventPrices, Objective
 from .pe import PeKind
 from .search import LayerSearch
 from .shape import LayerShape
-from .steps import weight_blocks, worth_listing
+from .steps import WeightBlocks, entries_worth, weight_blocks
 
-__all__ = ["NetworkPlan", "Ranking", "plan_layers", "plan_network"]
+__all__ = ["NetworkPlan", "Ranking", "plan_layers", "plan_network", "steps_to_leave_out"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,18 +225,46 @@ def _plan(
     return graph, plan_layers(shapes, machine, objective, prices, slack)
 
 
-def _with_blocks(layer: CoreLayer, machine: Machine) -> LayerShape:
-    """The layer's loops, with what of its weights is zero if leaving that out pays on this machine."""
+def steps_to_leave_out(network: Network, machine: Machine) -> tuple[tuple[str, ...], int]:
+    """Layers with weight steps that are all zero, and the `buffers.step_entries` that leave those out.
+
+    Of a layer counts what pays on the machine's rows and lanes, whatever step lists it holds now; () and 0
+    where nothing does.
+
+    Raises:
+        MappingError: a layer can't run on this machine; names the layer.
+    """
+    least, most = STEP_ENTRIES
+    taken = {}
+    for layer in lower_graph(network, frozenset()).layers:
+        check_served(layer, machine)
+        if 0 < (entries := _zero_blocks(layer, machine)[1]) <= most:
+            taken[layer.shape.name] = entries
+    if not taken:
+        return (), 0
+    return tuple(taken), max(least, 1 << (max(taken.values()) - 1).bit_length())
+
+
+def _zero_blocks(layer: CoreLayer, machine: Machine) -> tuple[WeightBlocks | None, int]:
+    """Which weights of a layer are all zero, and the step entries that leave them out; 0: it doesn't pay."""
     shape, array = layer.shape, machine.array
-    if not machine.step_lines or shape.ones or shape.pe.lane_wise:
-        return shape
+    if shape.ones or shape.pe.lane_wise:
+        return None, 0
     # A group runs all planes of its channels, so what it leaves out is zero in each.
     planes = layer.weights.reshape(shape.planes, shape.K, *layer.weights.shape[1:])
     blocks = weight_blocks(np.any(planes != 0, axis=0, keepdims=True)[0], array.rows // shape.summed)
     line = machine.weight_line_bits // 8 // array.sets_per_word(shape.pe)
-    if blocks is None or not worth_listing(blocks, machine, array.lanes(shape.pe), line):
-        return shape
-    return dataclasses.replace(shape, blocks=blocks)
+    return blocks, 0 if blocks is None else entries_worth(blocks, array.lanes(shape.pe), line)
+
+
+def _with_blocks(layer: CoreLayer, machine: Machine) -> LayerShape:
+    """The layer's loops, with what of its weights is zero if leaving that out pays on this machine."""
+    if not machine.step_lines:
+        return layer.shape
+    blocks, entries = _zero_blocks(layer, machine)
+    if not 0 < entries <= machine.buffers.step_entries:
+        return layer.shape
+    return dataclasses.replace(layer.shape, blocks=blocks)
 
 
 def _pools_in_the_way(network: Network, graph: Graph, machine: Machine) -> list[str]:

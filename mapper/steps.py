@@ -15,18 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .isa import Command, LoadTarget, Opcode
-from .machine import STEP_BITS, Machine
+from .machine import STEP_BITS
 from .program import Program, ProgramError
 
 __all__ = [
     "OFFSET_BITS",
     "KeptSteps",
     "WeightBlocks",
+    "entries_worth",
     "group_lists",
     "kept_steps",
     "pack_entries",
     "weight_blocks",
-    "worth_listing",
 ]
 
 OFFSET_BITS = 20
@@ -77,21 +77,18 @@ def weight_blocks(weights: NDArray[np.int8] | NDArray[np.bool_], rows: int) -> W
     return WeightBlocks((groups, FY, FX, C), np.packbits(mask).tobytes())
 
 
-def worth_listing(blocks: WeightBlocks, machine: Machine, lanes: int, line_bytes: int) -> bool:
-    """Whether lists of what is kept fit twice, and take fewer bytes with their weights than all weights do.
+def entries_worth(blocks: WeightBlocks, lanes: int, line_bytes: int) -> int:
+    """Step entries in which a layer's lists fit twice; 0 where lists take more bytes than they spare.
 
     Args:
         blocks: of a layer.
-        machine: that is to run it.
         lanes: of a PE of the layer's kind.
         line_bytes: of the weights of a step of a group.
     """
-    if not machine.step_lines:
-        return False
     runs, C = blocks.shape[2], blocks.shape[3]
     kept = kept_steps(blocks, runs, -(-C // lanes), lanes)
     fewer = int(kept.mask.sum()) * (line_bytes + STEP_BITS // 8) < kept.mask.size * line_bytes
-    return fewer and 2 * max(kept.counts) <= machine.buffers.step_entries
+    return 2 * max(kept.counts) if fewer else 0
 
 
 @functools.lru_cache(maxsize=256)

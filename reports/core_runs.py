@@ -69,6 +69,7 @@ def simulate_model(
         MappingError: a layer can't run on this machine; names the layer.
         ValueError: the model has no core step, or see `simulate_program`.
     """
+    from ..mapper.plan import steps_to_leave_out
     from .simulation import simulate_network
 
     runs = [simulate_network(network, machine, objective) for network in core_networks(model)]
@@ -87,6 +88,11 @@ def simulate_model(
             "dense_bytes": sum(record.dense_bytes for record in encoded),
             "fidelity": "modelled",
         }
+    if not machine.step_lines:
+        parts = [steps_to_leave_out(network, machine) for network in core_networks(model)]
+        if names := [name for names, _ in parts for name in names]:
+            entries = max(entries for _, entries in parts)
+            value["steps_to_leave_out"] = {"layers": names, "step_entries": entries}
     return [(program, result) for program, result, _ in runs], value
 
 

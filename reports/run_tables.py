@@ -93,6 +93,13 @@ def show_run(value: dict[str, Any], console: Console) -> None:
             f"weights of {encoded['layers']} layers are encoded, {amount(encoded['payload_bytes'])} bytes "
             f"(payload modelled): this run loads their dense image, {amount(encoded['dense_bytes'])} bytes"
         )
+    if idle := value.get("steps_to_leave_out"):
+        names = idle["layers"]
+        more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+        console.print(
+            f"weights of {', '.join(names[:4])}{more} are zero in whole steps, which this machine runs all "
+            f"the same: --set buffers.step_entries={idle['step_entries']} leaves them out"
+        )
     if "dram_time_pj" in total:
         console.print(f"apart from that, refreshes and standby of its DRAM: {energy(total['dram_time_pj'])}")
     console.print(

@@ -10,9 +10,9 @@ from bitwright.mapper.lower import map_network
 from bitwright.mapper.machine import Machine
 from bitwright.mapper.machine_file import load_machine, override_machine
 from bitwright.mapper.mapping import MappingError
-from bitwright.mapper.plan import plan_network
+from bitwright.mapper.plan import plan_network, steps_to_leave_out
 from bitwright.mapper.program import Program
-from bitwright.mapper.steps import group_lists, kept_steps, pack_entries, weight_blocks, worth_listing
+from bitwright.mapper.steps import entries_worth, group_lists, kept_steps, pack_entries, weight_blocks
 from bitwright.models.formats import Format
 from bitwright.models.layers import Conv, PlaneSum, Requantize
 from bitwright.models.network import Network
@@ -98,13 +98,11 @@ def test_lists_are_left_out_where_they_cost_more_than_they_save() -> None:
     weights[:, :8] = 0  # 1 of 40 steps: 39 entries of 4 bytes for 64 bytes of weights
     blocks = weight_blocks(weights, 8)
     assert blocks is not None
-    assert not worth_listing(blocks, listing(), 8, 64)
+    assert entries_worth(blocks, 8, 64) == 0
     weights[:, :24] = 0  # 3 of 40: 148 bytes for 192
     more = weight_blocks(weights, 8)
     assert more is not None
-    assert worth_listing(more, listing(), 8, 64)
-    assert not worth_listing(more, listing(64), 8, 64)  # 37 entries don't fit twice
-    assert not worth_listing(more, override_machine(listing(), ["buffers.step_entries=0"]), 8, 64)
+    assert entries_worth(more, 8, 64) == 74  # 37 entries, twice
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
@@ -147,6 +145,22 @@ def test_a_machine_without_lists_runs_all_steps() -> None:
     machine = override_machine(listing(), ["buffers.step_entries=0"])
     program = map_network(conv(weights), machine)
     assert not any(command["listed"] for command in program.commands if command.opcode is Opcode.GEOMETRY)
+
+
+def test_the_entries_that_are_named_are_the_fewest_with_which_zero_steps_go() -> None:
+    weights = np.ones((16, 160, 1, 1), np.int8)
+    weights[:8, :56] = 0  # of two groups of 20 steps the first keeps 13
+    network = conv(weights)
+    without = override_machine(listing(), ["buffers.step_entries=0"])
+    assert steps_to_leave_out(conv(np.ones_like(weights)), without) == ((), 0)
+    names, entries = steps_to_leave_out(network, without)
+    assert (names, entries) == (("conv",), 64)  # twice 20
+    weights = np.tile(weights, (1, 2, 1, 1))
+    network = conv(weights)
+    names, entries = steps_to_leave_out(network, without)
+    assert (names, entries) == (("conv",), 128)  # twice 40
+    assert issues(map_network(network, listing(64))) == issues(map_network(network, without))
+    assert issues(map_network(network, listing(entries))) < issues(map_network(network, without))
 
 
 def test_more_planes_than_lane_sets_are_refused() -> None:
