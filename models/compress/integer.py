@@ -16,6 +16,7 @@ from ..graph.batch_norm import fold_batch_norm
 from ..importers.model import CoreStep, Model
 from ..importers.quantised import lower_graph
 from ..importers.run import run_model
+from ..lattice import shrink_lattices
 from ..network import Network
 from ..weights import WeightRecord, mask_shape
 from .plane_layers import WeightPlanes, weight_planes, with_planes
@@ -51,7 +52,8 @@ class IntegerNetwork:
 def to_integers(subject: Subject, *, images: int = _CALIBRATION) -> IntegerNetwork:
     """The integer network of a subject: coded weights as they are, others rounded to int8 by filter.
 
-    Batch norms are folded; activations are int8, their ranges those of training images.
+    Batch norms are folded; activations are int8, their ranges those of training images. Taps of a kernel that
+    no channel and no filter has go, where a smaller, dilated kernel makes the same sums.
 
     Args:
         subject: stays as it is.
@@ -87,7 +89,7 @@ def to_integers(subject: Subject, *, images: int = _CALIBRATION) -> IntegerNetwo
     ranges = _ranges(subject, folded, images)
     model = lower_graph(with_quantisers(folded, codes, ranges))
     core = _core(model)
-    network = _stored(subject, with_planes(core.network, planes))
+    network = shrink_lattices(_stored(subject, with_planes(core.network, planes)))
     steps = tuple(replace(core, network=network) if step is core else step for step in model.steps)
     return IntegerNetwork(model=replace(model, steps=steps), network=network, exact=exact)
 

@@ -11,9 +11,11 @@ from bitwright.models.compress.activation_variance import PruneInbound, contribu
 from bitwright.models.compress.group_lasso import GroupDamage, GroupLasso, l21_norm, shrink_groups
 from bitwright.models.compress.group_masks import group_norms, groups_of
 from bitwright.models.compress.group_pruning import PruneByGroups
+from bitwright.models.compress.integer import integer_accuracy, to_integers
 from bitwright.models.compress.lattice import PruneToLattice, lattice_mask, select_by_particles
 from bitwright.models.compress.shrinking import Shrink
 from bitwright.models.compress.training import TrainingOptions
+from bitwright.models.layers import Conv
 from digits_subjects import trained
 
 UNTRAINED = TrainingOptions(epochs=0.0)
@@ -151,6 +153,20 @@ def test_lattices_by_hand() -> None:
     masks = lattice_mask(np.array([0, 3]), (3, 3), 2)
     assert masks[0].astype(int).tolist() == [[1, 0, 1], [0, 0, 0], [1, 0, 1]]
     assert masks[1].astype(int).tolist() == [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
+
+
+def test_one_lattice_for_all_channels_makes_a_smaller_dilated_kernel() -> None:
+    subject = trained("digits")
+    shape = subject.weight("conv2").shape
+    corners = np.broadcast_to(lattice_mask(np.zeros(shape[1], np.int64), (3, 3), 2), shape)
+    subject.prune("conv2", corners, "column")
+    subject.train(TrainingOptions(epochs=1, batch=64))
+    integers = to_integers(subject)
+    layer = next(layer for layer in integers.network.layers if layer.name == "conv2")
+    assert isinstance(layer, Conv)
+    assert integers.network.weights["conv2"].values.shape == (*shape[:2], 2, 2)
+    assert (layer.dilation, layer.padding) == ((2, 2), (1, 1, 1, 1))
+    assert integer_accuracy(subject, integers) == pytest.approx(subject.accuracy("test"), abs=0.02)
 
 
 def test_particles_come_near_the_best_of_all_states() -> None:
