@@ -49,8 +49,7 @@ def shift_norm(node: Node, x: Operands, training: bool) -> Tensor:
             variance.lerp_(batch_variance, _MOMENTUM)
     else:
         centred, batch_variance = values - mean.reshape(by), variance
-    scale = power_of_two(gain) * power_of_two(torch.rsqrt(batch_variance + _epsilon(node)))
-    normed: Tensor = centred * scale.reshape(by) + shift.reshape(by)
+    normed: Tensor = centred * _factor(node, gain, batch_variance).reshape(by) + shift.reshape(by)
     return normed
 
 
@@ -63,10 +62,14 @@ def fix_shifts(model: TrainableGraph) -> None:
         for node in model.graph.nodes:
             if node.op != "BatchNormalization":
                 continue
-            gain = model.parameter(node.inputs[1])
-            deviation = torch.sqrt(model.value(node.inputs[4]) + _epsilon(node))
-            gain.copy_(power_of_two(gain) * power_of_two(1.0 / deviation) * deviation)
+            gain, variance = model.parameter(node.inputs[1]), model.value(node.inputs[4])
+            gain.copy_(_factor(node, gain, variance) * torch.sqrt(variance + _epsilon(node)))
     model.norm = None
+
+
+def _factor(node: Node, gain: Tensor, variance: Tensor) -> Tensor:
+    """AP2(γ) · AP2(1 / √(variance + ε)), by channel."""
+    return power_of_two(gain) * power_of_two(torch.rsqrt(variance + _epsilon(node)))
 
 
 def _epsilon(node: Node) -> float:
