@@ -72,14 +72,12 @@ def simulate_model(
     from ..mapper.plan import steps_to_leave_out
     from .simulation import simulate_network
 
-    runs = [simulate_network(network, machine, objective) for network in core_networks(model)]
+    networks = core_networks(model)
+    runs = [simulate_network(network, machine, objective) for network in networks]
     value = add_runs([value for _, _, value in runs])
     value |= {"network": model.graph.name, "host": host_rows(model)}
     encoded = [
-        record
-        for network in core_networks(model)
-        for record in network.weights.values()
-        if record.payload_modelled
+        record for network in networks for record in network.weights.values() if record.payload_modelled
     ]
     if encoded:
         value["encoded_weights"] = {
@@ -89,7 +87,7 @@ def simulate_model(
             "fidelity": "modelled",
         }
     if not machine.step_lines:
-        parts = [steps_to_leave_out(network, machine) for network in core_networks(model)]
+        parts = [steps_to_leave_out(network, machine) for network in networks]
         if names := [name for names, _ in parts for name in names]:
             entries = max(entries for _, entries in parts)
             value["steps_to_leave_out"] = {"layers": names, "step_entries": entries}
